@@ -1,0 +1,1 @@
+"""The JAX worker: trains windows, replays them, scores and exports, over HTTP."""

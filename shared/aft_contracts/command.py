@@ -1,0 +1,122 @@
+"""Commands: what a human may tell a run to do."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .contract import Contract
+from .review import Answer
+from .repair import Repair
+
+
+class Resume(Contract):
+    """Go on: after a pause, or by answering the open review."""
+
+    kind: Literal["resume"] = "resume"
+    review_id: str | None = None
+    """The review that is answered; None answers the one that is open."""
+    answer: Answer = Answer.APPROVE
+    """The answer, when a review is open."""
+    repair: Repair | None = None
+    """The repair to make instead; needed by edit."""
+    message: str = Field(default="", max_length=4000)
+    """Words for the record."""
+
+
+class Stop(Contract):
+    """End the run at the next step boundary; what was trained is kept."""
+
+    kind: Literal["stop"] = "stop"
+
+
+class Pause(Contract):
+    """Hold the run at the next step boundary until it is resumed."""
+
+    kind: Literal["pause"] = "pause"
+
+
+class SetLearningRate(Contract):
+    """Change the peak learning rate from the next step on."""
+
+    kind: Literal["set_lr"] = "set_lr"
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
+    """New peak learning rate; the curve keeps its shape."""
+    rewarmup_steps: int = Field(default=0, ge=0)
+    """Steps over which it climbs to the new value."""
+
+
+class SetGradClip(Contract):
+    """Change the clip norm from the next step on."""
+
+    kind: Literal["set_grad_clip"] = "set_grad_clip"
+    max_norm: float = Field(gt=0, allow_inf_nan=False)
+    """Largest global gradient norm that is let through unscaled."""
+
+
+class SkipBatch(Contract):
+    """Consume a step's batch without applying its update."""
+
+    kind: Literal["skip_batch"] = "skip_batch"
+    step: int = Field(ge=0)
+    """The step to skip; it must not have been trained yet."""
+
+
+class BlacklistSamples(Contract):
+    """Never load these samples again."""
+
+    kind: Literal["blacklist_samples"] = "blacklist_samples"
+    sample_ids: tuple[str, ...] = Field(min_length=1, max_length=10_000)
+    """Stable ids of the rows."""
+
+
+class SetMix(Contract):
+    """Change the mixture weights from the next step on."""
+
+    kind: Literal["set_mix"] = "set_mix"
+    weights: dict[str, float] = Field(min_length=1)
+    """Weight by domain name; domains not named keep theirs."""
+
+
+class Rollback(Contract):
+    """Go back to an earlier step, in a new generation."""
+
+    kind: Literal["rollback"] = "rollback"
+    step: int = Field(ge=0)
+    """The step to go back to."""
+
+
+Command = Annotated[
+    Resume | Stop | Pause | SetLearningRate | SetGradClip | SkipBatch | BlacklistSamples | SetMix | Rollback,
+    Field(discriminator="kind"),
+]
+
+
+class CommandStatus(StrEnum):
+    """What became of a command."""
+
+    PENDING = "pending"
+    APPLIED = "applied"
+    REFUSED = "refused"
+
+
+class CommandRecord(Contract):
+    """A command as the run's audit trail keeps it."""
+
+    command_id: str
+    """Its id; the sender's idempotency key where one was given."""
+    run_id: str
+    """The run."""
+    command: Command
+    """What was asked."""
+    status: CommandStatus
+    """What became of it."""
+    outcome: str = ""
+    """The same in words: from which step it holds, or why it was refused."""
+    given_by: str
+    """Who asked."""
+    channel: str
+    """Through what: api, cli, slack, system."""
+    created_at: datetime
+    """When it was asked."""

@@ -1,0 +1,44 @@
+"""The base of every contract: frozen, closed to unknown fields, safe to write as JSON."""
+
+import hashlib
+import json
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+
+class Contract(BaseModel):
+    """A frozen value that both services speak; an unknown field is an error, not a surprise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+def digest_of(contract: Contract) -> str:
+    """Sha256 of the contract's canonical JSON, in hex; equal contracts have equal digests."""
+    canonical = json.dumps(contract.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _number_or_word(value: float) -> float | str:
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _word_to_number(value: Any) -> Any:
+    return (
+        {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}.get(value, value)
+        if isinstance(value, str)
+        else value
+    )
+
+
+Measured = Annotated[
+    float,
+    BeforeValidator(_word_to_number),
+    PlainSerializer(_number_or_word, when_used="json"),
+]
+"""A float that training produced and that may be NaN or infinite: JSON has no word for those, so we use three strings."""

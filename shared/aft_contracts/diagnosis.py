@@ -1,0 +1,61 @@
+"""DiagnosisReport: what was wrong, which samples did it, and the replays that prove it."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from .analysis import Replay
+from .anomaly import Anomaly
+from .contract import Contract, Measured
+
+
+class Verdict(StrEnum):
+    """What an incident turned out to be."""
+
+    TRANSIENT = "transient"
+    DATA = "data"
+    OPTIMISATION = "optimisation"
+    UNKNOWN = "unknown"
+
+
+class Suspect(Contract):
+    """A sample that stands out from the clean samples of its domain."""
+
+    sample_id: str
+    """The row's stable id."""
+    domain: str
+    """Its domain."""
+    step: int
+    """The step in which it stood out."""
+    loss: Measured
+    """Its loss there, in nats per token."""
+    grad_norm: Measured
+    """Norm of its own gradient there."""
+    score: Measured
+    """Robust standard deviations above the clean median of its domain."""
+
+
+class DiagnosisReport(Contract):
+    """An incident, explained."""
+
+    diagnosis_id: str
+    """Its id."""
+    run_id: str
+    """The run."""
+    window_id: str
+    """The window in which it happened."""
+    created_at: datetime
+    """When the report was written."""
+    anomalies: tuple[Anomaly, ...]
+    """What the detectors said."""
+    suspects: tuple[Suspect, ...]
+    """Samples that stood out, most suspicious first."""
+    verdict: Verdict
+    """What it turned out to be."""
+    culprits: tuple[str, ...] = ()
+    """Ids of the samples that caused it; only for a data verdict."""
+    reasons: tuple[str, ...]
+    """How the verdict was reached, in words."""
+    replays: tuple[Replay, ...] = ()
+    """The evidence."""
+    replay_seconds: float = 0.0
+    """What the evidence cost, in wall-clock time."""

@@ -1,0 +1,37 @@
+"""Repair: one thing to do about a diagnosis, with its reasons."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from .contract import Contract
+
+
+class RepairKind(StrEnum):
+    """The rung of the ladder."""
+
+    CONTINUE = "continue"
+    BLACKLIST = "blacklist"
+    ROLLBACK = "rollback"
+    ESCALATE = "escalate"
+
+
+class Repair(Contract):
+    """What changes, from which step, and why. Parts that are None or empty stay as they are."""
+
+    kind: RepairKind
+    """The rung of the ladder."""
+    blacklist: tuple[str, ...] = ()
+    """Samples never to be loaded again."""
+    rollback_to_step: int | None = Field(default=None, ge=0)
+    """Step to go back to, in a new generation."""
+    lr_factor: float | None = Field(default=None, gt=0)
+    """Factor on the current learning rate."""
+    clip_norm: float | None = Field(default=None, gt=0)
+    """New clip norm."""
+    rewarmup_steps: int = Field(default=0, ge=0)
+    """Steps over which the rate climbs again."""
+    reasons: tuple[str, ...]
+    """Why this and nothing else, in words."""
+    proposal: "Repair | None" = None
+    """What would be done if a human agreed; only for an escalation."""

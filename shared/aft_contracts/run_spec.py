@@ -1,0 +1,224 @@
+"""RunSpec: everything a user may say about a run, with its default and its unit."""
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from .contract import Contract
+
+DomainName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+class LoraSpec(Contract):
+    """Low-rank adapters (Hu et al., 2021): y = x W + (alpha / rank) x A B, with only A and B trained."""
+
+    rank: int = Field(default=8, ge=1, le=1024)
+    """Inner dimension of each adapter."""
+    alpha: float = Field(default=16.0, gt=0)
+    """Scale numerator; the adapter's output is multiplied by alpha / rank."""
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """Names of the dense layers that get an adapter (`q_proj`, `down_proj`, …), or all of them but the head."""
+
+
+class ModelSpec(Contract):
+    """The base model and how it is trained."""
+
+    path: str = Field(min_length=1)
+    """Directory in Hugging Face format: config.json, safetensors, tokenizer.json."""
+    lora: LoraSpec | None = LoraSpec()
+    """Adapters to train; null trains every parameter."""
+
+
+class DomainSpec(Contract):
+    """One source of training rows."""
+
+    path: str = Field(min_length=1)
+    """JSONL file of rows: `messages`, or `prompt` and `completion`, or `text`; optionally `id` and `weight`."""
+    weight: float = Field(default=1.0, ge=0)
+    """Share of the rows drawn from this domain, relative to the other domains."""
+
+
+class OnBadRow(StrEnum):
+    """What a row that cannot be read does to the run."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+class DataSpec(Contract):
+    """What is trained on and what is held out."""
+
+    domains: dict[DomainName, DomainSpec] = Field(min_length=1)
+    """Training domains by name."""
+    evaluation: dict[DomainName, str] = {}
+    """Held-out JSONL files by domain name; each is scored on its own."""
+    max_length: int = Field(default=256, ge=8, le=131072)
+    """Tokens a row; longer rows are cut."""
+    on_bad_row: OnBadRow = OnBadRow.FAIL
+    """Whether an unreadable row fails the run or is left out and counted."""
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if not any(domain.weight > 0 for domain in self.domains.values()):
+            raise ValueError("at least one domain needs a weight above 0")
+        return self
+
+
+class RateCurve(StrEnum):
+    """The shape of the learning rate after warm-up."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    COSINE = "cosine"
+
+
+class OptimSpec(Contract):
+    """AdamW (Loshchilov & Hutter, 2019) and the length of the run."""
+
+    steps: int = Field(default=100, ge=1)
+    """Optimizer steps of the whole run."""
+    batch_size: int = Field(default=4, ge=1)
+    """Rows a step."""
+    learning_rate: float = Field(default=2e-4, gt=0)
+    """Peak learning rate."""
+    curve: RateCurve = RateCurve.COSINE
+    """Shape of the rate after warm-up; linear and cosine end at a tenth of the peak."""
+    warmup_steps: int = Field(default=10, ge=0)
+    """Steps over which the rate climbs linearly to its peak."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled weight decay, per unit of learning rate."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Decay of the first moment."""
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    """Decay of the second moment."""
+    epsilon: float = Field(default=1e-8, gt=0)
+    """Added to the root of the second moment."""
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Largest global gradient norm that is let through unscaled."""
+
+
+class WindowPolicy(Contract):
+    """How the run is cut into windows."""
+
+    steps: int = Field(default=10, ge=1)
+    """Optimizer steps a window; each window ends in a committed checkpoint."""
+
+
+class DetectionSpec(Contract):
+    """When a step is called anomalous. All z are robust: distance to the median in units of 1.4826 * MAD."""
+
+    min_steps: int = Field(default=16, ge=4)
+    """Clean steps before the batch detectors arm."""
+    history_steps: int = Field(default=128, ge=8)
+    """Clean steps that the statistics look back on."""
+    loss_z: float = Field(default=6.0, gt=0)
+    """Batch loss this far above the clean median is an anomaly, and its update is withheld."""
+    grad_norm_z: float = Field(default=6.0, gt=0)
+    """Log of the batch gradient norm this far above the clean median is an anomaly, and its update is withheld."""
+    sample_z: float = Field(default=6.0, gt=0)
+    """A sample's loss this far above the clean median of its domain makes it a suspect."""
+    min_samples: int = Field(default=48, ge=8)
+    """Clean samples of a domain before its sample detector arms."""
+    max_rejections: int = Field(default=8, ge=1)
+    """Updates withheld in a row before the guard accepts the new level and learns it."""
+    cusum_drift: float = Field(default=1.0, ge=0)
+    """CUSUM allowance k: deviations below this many standard deviations do not add up."""
+    cusum_threshold: float = Field(default=12.0, gt=0)
+    """CUSUM alarm level h, in standard deviations."""
+    cusum_lag: int = Field(default=64, ge=8)
+    """Steps between the CUSUM's reference and the step it judges, so that a drift does not hide in its own reference."""
+
+
+class RepairPolicy(Contract):
+    """How far aft may go on its own."""
+
+    max_attempts_per_incident: int = Field(default=2, ge=0)
+    """Repairs of one incident before a human is asked."""
+    max_repairs_per_1000_steps: int = Field(default=20, ge=0)
+    """Repairs in any 1,000 steps before a human is asked."""
+    max_blacklist_share: float = Field(default=0.05, ge=0, le=1)
+    """Largest share of a domain's rows that may be blacklisted without a human."""
+    ask_before_rollback: bool = False
+    """Whether a human confirms each rollback."""
+    lr_factor: float = Field(default=0.5, gt=0, le=1)
+    """Factor on the learning rate when the optimisation itself is at fault."""
+    clip_factor: float = Field(default=0.5, gt=0, le=1)
+    """Factor on the clip norm when the optimisation itself is at fault."""
+    rewarmup_steps: int = Field(default=8, ge=0)
+    """Steps over which the rate climbs again after such a repair."""
+    replay_steps: int = Field(default=4, ge=1)
+    """Most steps a causal replay trains up to and including the anomaly, for each variant."""
+
+
+class CurriculumSpec(Contract):
+    """How the data mix answers to forgetting."""
+
+    every_windows: int = Field(default=4, ge=1)
+    """Healthy windows between evaluations."""
+    tolerance_nats: float = Field(default=0.05, gt=0)
+    """Held-out loss may rise this far above its best before the domain's weight is raised."""
+    gain: float = Field(default=1.5, gt=1)
+    """Factor on the weight of a domain that was forgotten."""
+    max_weight_share: float = Field(default=0.8, gt=0, lt=1)
+    """Largest share of the mix one domain may reach this way."""
+    adapt: bool = True
+    """Whether the mix changes at all; evaluations are made either way."""
+
+
+class CheckpointSpec(Contract):
+    """Which checkpoints are kept."""
+
+    keep_last: int = Field(default=3, ge=1)
+    """Newest checkpoints of a generation that are kept."""
+    keep_every_steps: int = Field(default=0, ge=0)
+    """Checkpoints at multiples of this step are kept too; 0 keeps none for that reason."""
+    probation_steps: int = Field(default=2, ge=0)
+    """Healthy steps after a checkpoint before it may be rolled back to."""
+
+
+class NotifySpec(Contract):
+    """Who hears of the run besides the API."""
+
+    webhooks: tuple[str, ...] = ()
+    """URLs that receive signed events (Standard Webhooks)."""
+    slack_channel: str | None = None
+    """Slack channel id for reviews and endings; needs the API's Slack settings."""
+
+
+class ExportSpec(Contract):
+    """What a finished run leaves behind."""
+
+    adapter: bool = True
+    """Whether a PEFT adapter directory is written (LoRA runs)."""
+    merged: bool = False
+    """Whether a merged Hugging Face directory is written; full fine-tuning always writes it."""
+
+
+class RunSpec(Contract):
+    """A fine-tuning run, whole."""
+
+    name: str = Field(default="run", min_length=1, max_length=120)
+    """A name for people; runs are identified by their id."""
+    model: ModelSpec
+    """Base model and adapters."""
+    data: DataSpec
+    """Training and held-out data."""
+    optim: OptimSpec = OptimSpec()
+    """Optimizer, batch and length."""
+    window: WindowPolicy = WindowPolicy()
+    """Window length."""
+    detection: DetectionSpec = DetectionSpec()
+    """Detectors and the in-step guard."""
+    repair: RepairPolicy = RepairPolicy()
+    """What may be repaired without asking."""
+    curriculum: CurriculumSpec = CurriculumSpec()
+    """Evaluation and mix adaptation."""
+    checkpoint: CheckpointSpec = CheckpointSpec()
+    """Retention and probation."""
+    notify: NotifySpec = NotifySpec()
+    """Outside notifications."""
+    export: ExportSpec = ExportSpec()
+    """What is written at the end."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of the data plan and of the adapters' first values."""

@@ -1,0 +1,150 @@
+"""The schedule: every change to a run's course, each with the step from which it holds.
+
+Together with the seed it makes the data plan, the learning rate and the clip pure functions of the step.
+"""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from pydantic import Field
+
+from .contract import Contract
+
+
+class MixSegment(Contract):
+    """Mixture weights of the domains, from `step` until the next segment."""
+
+    step: int = Field(ge=0)
+    """First optimizer step that draws with these weights."""
+    weights: dict[str, float]
+    """Domain name to its share of the rows; shares need not add up to one."""
+
+
+class BlacklistEntry(Contract):
+    """A sample that is never loaded again, from `step` on."""
+
+    sample_id: str
+    """The row's stable id."""
+    step: int = Field(ge=0)
+    """First optimizer step that must not load it."""
+    cause: str
+    """Why: the diagnosis or the command that put it here."""
+
+
+class RateChange(Contract):
+    """The learning rate is the spec's curve times `scale`, from `step` on."""
+
+    step: int = Field(ge=0)
+    """First optimizer step with the new rate."""
+    scale: float = Field(gt=0)
+    """Factor on the spec's learning rate, without unit."""
+    rewarmup_steps: int = Field(default=0, ge=0)
+    """Steps over which the rate climbs linearly to its new value."""
+
+
+class ClipChange(Contract):
+    """Gradients are clipped to `max_norm`, from `step` on."""
+
+    step: int = Field(ge=0)
+    """First optimizer step with the new clip."""
+    max_norm: float = Field(gt=0)
+    """Largest global gradient norm that is let through unscaled."""
+
+
+class Branch(Contract):
+    """A generation of the run: it continues the one before it from `step`."""
+
+    generation: int = Field(ge=1)
+    """Number of the new generation."""
+    step: int = Field(ge=0)
+    """Optimizer step the run was rolled back to."""
+
+
+class Schedule(Contract):
+    """Every change to a run's course; tiny, and stored with each checkpoint."""
+
+    version: int = Field(default=0, ge=0)
+    """Counts the changes since the run began."""
+    mix: tuple[MixSegment, ...] = ()
+    """Mixture segments, oldest first; empty means the spec's weights throughout."""
+    blacklist: tuple[BlacklistEntry, ...] = ()
+    """Samples that are never loaded again."""
+    rates: tuple[RateChange, ...] = ()
+    """Learning-rate changes, oldest first; the last one at or before a step holds."""
+    clips: tuple[ClipChange, ...] = ()
+    """Clip changes, oldest first; the last one at or before a step holds."""
+    skipped_steps: tuple[int, ...] = ()
+    """Steps whose batch is consumed but whose update is withheld."""
+    branches: tuple[Branch, ...] = ()
+    """Rollbacks, oldest first."""
+
+    @property
+    def generation(self) -> int:
+        """The generation that trains now; 0 before the first rollback."""
+        return self.branches[-1].generation if self.branches else 0
+
+    def lineage(self, step: int) -> list[tuple[int, int]]:
+        """(generation, last step of it that is an ancestor of `step`), newest generation first."""
+        reach, ancestors = step, []
+        for branch in reversed(self.branches):
+            ancestors.append((branch.generation, reach))
+            reach = min(reach, branch.step)
+        return [*ancestors, (0, reach)]
+
+    def blacklist_at(self, step: int) -> frozenset[str]:
+        """Ids that `step` must not load."""
+        return frozenset(entry.sample_id for entry in self.blacklist if entry.step <= step)
+
+    def rate_change_at(self, step: int) -> RateChange | None:
+        """The learning-rate change that holds at `step`; None while the spec's own rate does."""
+        return next((change for change in reversed(self.rates) if change.step <= step), None)
+
+    def clip_at(self, step: int) -> float | None:
+        """The clip norm that holds at `step`; None while the spec's own does."""
+        return next((change.max_norm for change in reversed(self.clips) if change.step <= step), None)
+
+    def with_blacklisted(self, sample_ids: Iterable[str], *, step: int, cause: str) -> "Schedule":
+        """The schedule that also bans `sample_ids` from `step` on; ids already banned keep their entry."""
+        known = {entry.sample_id for entry in self.blacklist}
+        fresh = tuple(
+            BlacklistEntry(sample_id=sample_id, step=step, cause=cause)
+            for sample_id in dict.fromkeys(sample_ids)
+            if sample_id not in known
+        )
+        return self._next(blacklist=self.blacklist + fresh)
+
+    def with_rate(self, scale: float, *, step: int, rewarmup_steps: int = 0) -> "Schedule":
+        """The schedule whose learning rate is the spec's times `scale` from `step` on."""
+        return self._next(rates=(*self.rates, RateChange(step=step, scale=scale, rewarmup_steps=rewarmup_steps)))
+
+    def with_clip(self, max_norm: float, *, step: int) -> "Schedule":
+        """The schedule that clips to `max_norm` from `step` on."""
+        return self._next(clips=(*self.clips, ClipChange(step=step, max_norm=max_norm)))
+
+    def with_mix(self, weights: dict[str, float], *, step: int) -> "Schedule":
+        """The schedule that draws with `weights` from `step` on."""
+        return self._next(mix=(*self.mix, MixSegment(step=step, weights=weights)))
+
+    def with_skipped(self, step: int) -> "Schedule":
+        """The schedule that withholds the update of `step`."""
+        return self._next(skipped_steps=tuple(sorted({*self.skipped_steps, step})))
+
+    def rolled_back(self, step: int) -> "Schedule":
+        """The schedule of a new generation from `step`; changes made after `step` hold from `step` on."""
+        return self._next(
+            mix=tuple(_not_after(step, change) for change in self.mix),
+            blacklist=tuple(_not_after(step, entry) for entry in self.blacklist),
+            rates=tuple(_not_after(step, change) for change in self.rates),
+            clips=tuple(_not_after(step, change) for change in self.clips),
+            branches=(*self.branches, Branch(generation=self.generation + 1, step=step)),
+        )
+
+    def _next(self, **changes: object) -> "Schedule":
+        return self.model_copy(update={**changes, "version": self.version + 1})
+
+
+_Change = TypeVar("_Change", MixSegment, BlacklistEntry, RateChange, ClipChange)
+
+
+def _not_after(step: int, change: _Change) -> _Change:
+    return change if change.step <= step else change.model_copy(update={"step": step})

@@ -1,0 +1,71 @@
+"""The worker as the control plane sees it."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from .contract import Contract
+from .problem import Problem
+from .run_spec import RunSpec
+
+
+class WorkerInfo(Contract):
+    """Who a worker is and what it runs."""
+
+    worker_id: str
+    """Its name, the same after a restart."""
+    protocol: str = "v1"
+    """Version of the protocol it speaks."""
+    platform: str
+    """`cpu`, `gpu` or `tpu`."""
+    devices: int = Field(ge=1)
+    """Accelerator devices it trains on."""
+    versions: dict[str, str]
+    """Versions of aft, jax and the other libraries that decide numbers."""
+    slots: int = Field(ge=1)
+    """Runs it can hold at once."""
+    run_ids: tuple[str, ...] = ()
+    """Runs it holds now."""
+
+
+class LoadStatus(StrEnum):
+    """Whether a run is ready to train on the worker."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class RunLoad(Contract):
+    """A request to hold a run."""
+
+    run_id: str
+    """The run."""
+    spec: RunSpec
+    """Its spec."""
+
+
+class DomainSize(Contract):
+    """How large a training domain turned out to be."""
+
+    rows: int
+    """Rows that can be drawn."""
+    skipped: int
+    """Rows that could not be read and were left out."""
+
+
+class LoadedRun(Contract):
+    """A run that a worker holds."""
+
+    run_id: str
+    """The run."""
+    status: LoadStatus
+    """Whether it can train."""
+    spec_hash: str
+    """Digest of its `RunLoad`."""
+    trainable_parameters: int | None = None
+    """How many numbers are trained."""
+    domains: dict[str, DomainSize] = {}
+    """Training domains by name."""
+    problem: Problem | None = None
+    """Why it could not be loaded."""
