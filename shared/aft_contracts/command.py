@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .contract import Contract
-from .review import Answer
 from .repair import Repair
+from .review import Answer
 
 
 class Resume(Contract):

@@ -6,13 +6,13 @@ from enum import StrEnum
 from pydantic import Field
 
 from .contract import Contract, Measured
+from .evaluation import DomainScore
+from .export import ExportResult
+from .job import JobStatus
 from .problem import Problem
 from .run_spec import RunSpec
 from .schedule import Schedule
 from .window import WindowResult
-from .job import JobStatus
-from .evaluation import DomainScore
-from .export import ExportResult
 
 
 class RunStatus(StrEnum):

@@ -28,5 +28,7 @@ class State(TypedDict, total=False):
     """The review that is waited for, or was last answered."""
     decision: dict[str, Any]
     """The last answer."""
+    complete: bool
+    """Whether the last step has been trained."""
     outcome: str
     """`succeeded`, `stopped` or empty while the loop goes on."""

@@ -1,0 +1,172 @@
+"""A typed client of the control plane's API."""
+
+import getpass
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from aft_cli.errors import ApiError, api_unreachable, unexpected_answer
+from aft_contracts import (
+    Command,
+    CommandRecord,
+    Contract,
+    DiagnosisReport,
+    Event,
+    Problem,
+    Review,
+    ReviewStatus,
+    RunSpec,
+    RunStatus,
+    RunView,
+    StepRecord,
+    WindowView,
+    WorkerInfo,
+)
+
+AnswerT = TypeVar("AnswerT")
+
+TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+LONG_POLL_MARGIN_S = 10.0
+
+
+class WorkerLine(Contract):
+    """A worker as the API sees it."""
+
+    url: str
+    """Its base URL."""
+    reachable: bool
+    """Whether it answered."""
+    info: WorkerInfo | None = None
+    """What it said of itself."""
+
+
+class AftClient:
+    """The API's calls as methods; every failure is an `ApiError`."""
+
+    def __init__(
+        self, base_url: str, *, user: str | None = None, channel: str = "cli", transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._http = httpx.Client(
+            base_url=self.base_url,
+            timeout=TIMEOUT,
+            headers={"X-Aft-User": user or _local_user(), "X-Aft-Channel": channel},
+            transport=transport,
+            # A proxy that the environment names must not be asked for this very machine.
+            trust_env=urlsplit(base_url).hostname not in {"127.0.0.1", "::1", "localhost"},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def create_run(self, spec: RunSpec) -> RunView:
+        """Start a run."""
+        return self._ask(RunView, "POST", "/runs", json=spec.model_dump(mode="json"))
+
+    def run(self, run_id: str) -> RunView:
+        """One run."""
+        return self._ask(RunView, "GET", f"/runs/{run_id}")
+
+    def runs(self, *, status: RunStatus | None = None, limit: int | None = None) -> list[RunView]:
+        """Runs."""
+        return self._ask_list(RunView, "runs", "/runs", status=status, limit=limit)
+
+    def send(self, run_id: str, command: Command, *, idempotency_key: str | None = None) -> CommandRecord:
+        """Tell a run something; the same key twice is one command."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        body = command.model_dump(mode="json")
+        return self._ask(CommandRecord, "POST", f"/runs/{run_id}/commands", json=body, headers=headers)
+
+    def commands(self, run_id: str) -> list[CommandRecord]:
+        """What a run was told."""
+        return self._ask_list(CommandRecord, "commands", f"/runs/{run_id}/commands")
+
+    def events(self, run_id: str, *, after: int = 0, limit: int | None = None, wait_s: float = 0.0) -> list[Event]:
+        """Events later than `after`; waits up to `wait_s` for the first one."""
+        return self._ask_list(
+            Event, "events", f"/runs/{run_id}/events", wait_s=wait_s, after=after, limit=limit
+        )
+
+    def steps(self, run_id: str, *, after: int | None = None) -> list[StepRecord]:
+        """Steps of the current lineage beyond step `after`, the running window's among them; without their samples."""
+        return self._ask_list(StepRecord, "steps", f"/runs/{run_id}/steps", after=after)
+
+    def windows(self, run_id: str) -> list[WindowView]:
+        """A run's windows, with every step and every sample of those that ended."""
+        return self._ask_list(WindowView, "windows", f"/runs/{run_id}/windows")
+
+    def diagnoses(self, run_id: str) -> list[DiagnosisReport]:
+        """What a run's incidents turned out to be."""
+        return self._ask_list(DiagnosisReport, "diagnoses", f"/runs/{run_id}/diagnoses")
+
+    def reviews(self, *, status: ReviewStatus | None = None, run_id: str | None = None) -> list[Review]:
+        """Questions to humans."""
+        return self._ask_list(Review, "reviews", "/reviews", status=status, run_id=run_id)
+
+    def review(self, review_id: str) -> Review:
+        """One question."""
+        return self._ask(Review, "GET", f"/reviews/{review_id}")
+
+    def workers(self) -> list[WorkerLine]:
+        """The workers that the API knows, and whether they answer."""
+        return self._ask_list(WorkerLine, "workers", "/workers")
+
+    def _ask_list(
+        self, item: type[AnswerT], key: str, path: str, *, wait_s: float = 0.0, **query: object
+    ) -> list[AnswerT]:
+        params = {name: str(value) for name, value in query.items() if value is not None}
+        if wait_s:
+            params["wait_s"] = f"{wait_s:g}"
+        answer = self._ask(dict[str, list[item]], "GET", path, params=params, wait_s=wait_s)  # type: ignore[valid-type]
+        return answer.get(key, [])
+
+    def _ask(
+        self,
+        answer: type[AnswerT],
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+        wait_s: float = 0.0,
+    ) -> AnswerT:
+        timeout = httpx.Timeout(TIMEOUT.read or 0.0, connect=TIMEOUT.connect, read=wait_s + LONG_POLL_MARGIN_S + 20.0)
+        try:
+            response = self._http.request(method, path, params=params, json=json, headers=headers, timeout=timeout)
+        except httpx.TransportError as lost:
+            raise api_unreachable(self.base_url, lost) from lost
+        if response.is_error:
+            raise _problem_of(response)
+        try:
+            return TypeAdapter(answer).validate_json(response.content)
+        except ValidationError as strange:
+            raise unexpected_answer(str(response.url), response.status_code, response.text) from strange
+
+
+def _problem_of(response: httpx.Response) -> ApiError:
+    try:
+        return ApiError(Problem.model_validate_json(response.content))
+    except ValidationError:
+        return unexpected_answer(str(response.url), response.status_code, response.text)
+
+
+def _local_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user id without a name.
+        return "local"

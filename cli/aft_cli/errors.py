@@ -1,0 +1,50 @@
+"""The CLI's one error: a problem in words, with a stable code."""
+
+from aft_contracts import Problem
+
+API_UNREACHABLE = "api_unreachable"
+
+
+class ApiError(Exception):
+    """What was asked for could not be done; `problem` says why."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(f"{problem.title}: {problem.detail}" if problem.detail else problem.title)
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether nothing was heard from the API at all, so that asking again may help."""
+        return self.problem.code == API_UNREACHABLE
+
+
+def api_unreachable(base_url: str, reason: Exception) -> ApiError:
+    """Nothing answers at `base_url`."""
+    return ApiError(
+        Problem(
+            title="The API cannot be reached",
+            status=503,
+            code=API_UNREACHABLE,
+            detail=f"No answer from {base_url} ({reason or type(reason).__name__}). Start it with `aft up` or "
+            "`aft serve`, or name the right one with --api URL or AFT_API_URL.",
+            facts={"url": base_url},
+        )
+    )
+
+
+def unexpected_answer(url: str, status: int, body: str) -> ApiError:
+    """Something answered at `url`, but not in aft's language."""
+    return ApiError(
+        Problem(
+            title="The answer makes no sense",
+            status=status if 400 <= status <= 599 else 502,
+            code="unexpected_answer",
+            detail=f"{url} answered {status} with {body[:120]!r}. Check that --api names aft's API, of the same version.",
+            facts={"url": url},
+        )
+    )
+
+
+def local_problem(code: str, title: str, detail: str) -> ApiError:
+    """Something on this machine stands in the way."""
+    return ApiError(Problem(title=title, status=500, code=code, detail=detail))

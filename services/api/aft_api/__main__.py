@@ -1,0 +1,25 @@
+"""`python -m aft_api`: serves the API in the foreground."""
+
+import sys
+
+import uvicorn
+
+from aft_api.app import create_app
+from aft_api.settings import Settings
+
+
+def main() -> int:
+    """Serve until SIGINT or SIGTERM."""
+    settings = Settings()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        timeout_graceful_shutdown=int(settings.drain_s),
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""The API process, wired: the only place that knows every part."""
+
+import asyncio
+import fcntl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+import structlog
+from fastapi import FastAPI
+
+from aft_api import status as status_endpoints
+from aft_api.artifacts import Artifacts
+from aft_api.clock import Clock, utc_now
+from aft_api.db.engine import Store, open_store
+from aft_api.db.migrate import upgrade
+from aft_api.notify import slack_endpoint
+from aft_api.notify.dispatcher import Dispatcher
+from aft_api.notify.slack import SlackSender
+from aft_api.notify.webhook import WebhookSender
+from aft_api.problems import install_problem_handlers
+from aft_api.reviews import endpoints as reviews
+from aft_api.runs import endpoints as runs
+from aft_api.settings import Settings
+from aft_api.supervisor.fleet import Fleet
+from aft_api.supervisor.graph import build_loop
+from aft_api.supervisor.saver import open_saver
+from aft_api.supervisor.workers import Workers
+
+log = structlog.get_logger()
+SQLITE_TAKEN = (
+    "Another aft API uses {folder}: SQLite serves one process. Stop it, or set AFT_DATA_DIR or AFT_DATABASE_URL."
+)
+
+
+class DataDirTaken(Exception):
+    """Another process owns the embedded store."""
+
+
+def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
+    """The API; its lifespan opens the stores and drives the runs."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            if settings.database_url is None:
+                stack.enter_context(_only_process(settings.data_dir))
+            await asyncio.to_thread(upgrade, settings.database_url, settings.data_dir)
+            store = open_store(settings.database_url, settings.data_dir)
+            stack.push_async_callback(store.engine.dispose)
+            http = await stack.enter_async_context(httpx.AsyncClient(limits=httpx.Limits(max_connections=None)))
+            saver = await stack.enter_async_context(open_saver(settings.database_url, settings.data_dir))
+            fleet = Fleet(
+                store=store,
+                loop=build_loop(saver),
+                saver=saver,
+                settings=settings,
+                clock=clock,
+                workers=Workers(store=store, http=http, urls=settings.worker_urls),
+                artifacts=Artifacts(store, settings.artifacts_root),
+            )
+            app.state.settings, app.state.store, app.state.clock, app.state.fleet = settings, store, clock, fleet
+            async with _background(fleet, _dispatcher(settings, store, http)):
+                log.info("api_started", store="sqlite" if store.is_sqlite else "postgres", workers=settings.worker_urls)
+                yield
+            log.info("api_stopped")
+
+    app = FastAPI(
+        title="aft", version="0.1.0", summary="Fine-tunes language models and looks after the run.", lifespan=lifespan
+    )
+    install_problem_handlers(app)
+    for router in (runs.router, reviews.router, status_endpoints.router, slack_endpoint.router):
+        app.include_router(router)
+    return app
+
+
+@asynccontextmanager
+async def _background(fleet: Fleet, dispatcher: Dispatcher) -> AsyncIterator[None]:
+    """Drive runs and send messages meanwhile; if either breaks, so does the process, in the open."""
+    async with asyncio.TaskGroup() as tasks:
+        owned = [tasks.create_task(fleet.run(), name="fleet"), tasks.create_task(dispatcher.run(), name="dispatcher")]
+        yield
+        for task in owned:
+            task.cancel()
+
+
+def _dispatcher(settings: Settings, store: Store, http: httpx.AsyncClient) -> Dispatcher:
+    secret, token = settings.webhook_secret, settings.slack_token
+    return Dispatcher(
+        store=store,
+        webhook=WebhookSender(http, secret.get_secret_value() if secret else None),
+        slack=SlackSender(token.get_secret_value(), settings.slack_base_url) if token else None,
+    )
+
+
+@contextmanager
+def _only_process(folder: Path) -> Iterator[None]:
+    with (folder / "lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataDirTaken(SQLITE_TAKEN.format(folder=folder)) from error
+        yield

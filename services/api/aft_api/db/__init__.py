@@ -1,0 +1,1 @@
+"""Business tables, and the only place besides repositories that speaks SQL."""

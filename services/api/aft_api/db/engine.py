@@ -1,0 +1,83 @@
+"""Opens the business store: SQLite in a file by default, Postgres by URL."""
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import psycopg_pool
+from sqlalchemy import ColumnElement, Connection, Double, event, literal_column
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+BUSY_TIMEOUT_MS = 15_000
+STORE_ERRORS = (SQLAlchemyError, psycopg.Error, psycopg_pool.PoolTimeout, sqlite3.Error)
+"""What a store that is away raises: the work is put down and taken up again, no run fails for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """The business store: how to open sessions on it, and its clock."""
+
+    engine: AsyncEngine
+    sessions: async_sessionmaker[AsyncSession]
+    """For transactions that may write."""
+    reads: async_sessionmaker[AsyncSession]
+    """For those that only read: on SQLite they wait for no writer."""
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is the embedded store."""
+        return self.engine.dialect.name == "sqlite"
+
+    @property
+    def now_s(self) -> ColumnElement[float]:
+        """The database's own clock, in seconds since 1970; leases are measured by it and by nothing else."""
+        if self.is_sqlite:
+            return literal_column("((julianday('now') - 2440587.5) * 86400.0)", Double())
+        return literal_column("extract(epoch from clock_timestamp())::double precision", Double())
+
+
+def business_url(database_url: str | None, data_dir: Path) -> str:
+    """SQLAlchemy's URL for the business tables; `postgres://` and `postgresql://` both mean psycopg 3."""
+    if database_url is None:
+        return f"sqlite+aiosqlite:///{data_dir.resolve() / 'control.db'}"
+    url = make_url(database_url)
+    if url.get_backend_name() in {"postgresql", "postgres"}:
+        url = url.set(drivername="postgresql+psycopg")
+    return url.render_as_string(hide_password=False)
+
+
+def open_store(database_url: str | None, data_dir: Path) -> Store:
+    """A store on `database_url`, or on a SQLite file in `data_dir`; nothing is connected yet."""
+    url = business_url(database_url, data_dir)
+    if url.startswith("sqlite"):
+        engine = create_async_engine(url)
+        event.listen(engine.sync_engine, "connect", _configure_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_immediate)
+    else:
+        engine = create_async_engine(
+            url, pool_pre_ping=True, pool_size=10, max_overflow=10, connect_args={"connect_timeout": 10}
+        )
+    return Store(
+        engine=engine,
+        sessions=async_sessionmaker(engine, expire_on_commit=False),
+        reads=async_sessionmaker(engine.execution_options(aft_reads=True), expire_on_commit=False),
+    )
+
+
+def _configure_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, see below
+    cursor = connection.cursor()
+    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A transaction that reads first and writes later cannot wait for the lock in SQLite: it fails at once.
+    reads = connection.get_execution_options().get("aft_reads", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,0 +1,46 @@
+"""What endpoints are given; `app.py` puts it on the application's state."""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Header, Request
+
+from aft_api.clock import Clock
+from aft_api.db.engine import Store
+from aft_api.runs.service import Caller
+from aft_api.settings import Settings
+from aft_api.supervisor.fleet import Fleet
+
+
+def get_store(request: Request) -> Store:
+    """The business store."""
+    return cast(Store, request.app.state.store)
+
+
+def get_clock(request: Request) -> Clock:
+    """The wall clock."""
+    return cast(Clock, request.app.state.clock)
+
+
+def get_fleet(request: Request) -> Fleet:
+    """The drivers of this process."""
+    return cast(Fleet, request.app.state.fleet)
+
+
+def get_settings(request: Request) -> Settings:
+    """The process's settings."""
+    return cast(Settings, request.app.state.settings)
+
+
+def get_caller(
+    x_aft_user: Annotated[str, Header(description="Who asks, for the audit trail.", max_length=200)] = "local",
+    x_aft_channel: Annotated[str, Header(description="Through what: api or cli.", pattern="^(api|cli)$")] = "api",
+) -> Caller:
+    """Who asks, and through what."""
+    return Caller(user=x_aft_user, channel=x_aft_channel)
+
+
+StoreDep = Annotated[Store, Depends(get_store)]
+ClockDep = Annotated[Clock, Depends(get_clock)]
+FleetDep = Annotated[Fleet, Depends(get_fleet)]
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+CallerDep = Annotated[Caller, Depends(get_caller)]

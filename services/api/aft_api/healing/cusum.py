@@ -1,0 +1,48 @@
+"""CUSUM detector: a slow rise of the loss that no single step gives away."""
+
+from collections.abc import Sequence
+
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord
+
+from .robust import scale_of
+from .robust_z import loss_floor
+
+
+def find_drift(clean: Sequence[StepRecord], spec: DetectionSpec) -> tuple[Anomaly, ...]:
+    """Steps at which the loss has drifted upwards, among `clean` steps (oldest first).
+
+    S <- max(0, S + min(z, k + h/4) - k); alarm and restart at S > h (Page, 1954; one-sided, k = `cusum_drift`,
+    h = `cusum_threshold`). z is taken against the clean steps that lie at least `cusum_lag` steps back, so that a
+    drift does not hide in its own reference. The cap on z lets no step bring more than a quarter of the alarm: a drift
+    takes at least five steps, and a spike that stayed below its own threshold is none.
+    """
+    anomalies, total = [], 0.0
+    cap = spec.cusum_drift + spec.cusum_threshold / 4
+    for step in clean:
+        z = elevation(step, clean, spec)
+        if z is None:
+            continue
+        total = max(0.0, total + min(z, cap) - spec.cusum_drift)
+        if total > spec.cusum_threshold:
+            anomalies.append(_anomaly(step, total, spec))
+            total = 0.0
+    return tuple(anomalies)
+
+
+def elevation(step: StepRecord, clean: Sequence[StepRecord], spec: DetectionSpec) -> float | None:
+    """Robust z of the step's loss against its lagged reference; None while that has fewer than `min_steps` steps."""
+    reference = [known.loss for known in clean if known.step <= step.step - spec.cusum_lag][-spec.history_steps :]
+    if len(reference) < spec.min_steps:
+        return None
+    return scale_of(reference, floor=loss_floor(sorted(reference)[len(reference) // 2])).z(step.loss)
+
+
+def _anomaly(step: StepRecord, total: float, spec: DetectionSpec) -> Anomaly:
+    return Anomaly(
+        kind=AnomalyKind.DRIFT,
+        step=step.step,
+        value=step.loss,
+        score=total,
+        threshold=spec.cusum_threshold,
+        applied=step.applied,
+    )

@@ -1,0 +1,49 @@
+"""Judge a window: every detector over its steps."""
+
+from collections.abc import Iterable, Sequence
+
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord
+
+from .cusum import find_drift
+from .non_finite import find_non_finite
+from .reference import SampleReference
+from .robust_z import sweep
+from .sample_outlier import find_outliers
+
+
+def judge(
+    window: Sequence[StepRecord],
+    history: Sequence[StepRecord],
+    spec: DetectionSpec,
+    *,
+    armed_from: int = 0,
+) -> tuple[Anomaly, ...]:
+    """Every anomaly of `window`, by step; empty for a healthy one.
+
+    `window` and `history` are oldest first; `history` is what was trained before on the same lineage, with its samples.
+    `armed_from` is the step of the last intervention: batch statistics from before it describe another course and are
+    not used, while single samples are still measured against all of `history`. A step that a human skipped is no
+    anomaly; one that the worker's guard withheld always is.
+    """
+    judged = {step.step for step in window}
+    swept = sweep((*history, *window), spec, armed_from=armed_from)
+    reference = SampleReference(clean_steps((*history, *window), swept.anomalies, spec), spec)
+    found = (
+        *find_non_finite(window),
+        *swept.anomalies,
+        *find_drift(swept.clean, spec),
+        *find_outliers(window, reference, spec),
+    )
+    return tuple(sorted((anomaly for anomaly in found if anomaly.step in judged), key=_place))
+
+
+def clean_steps(
+    steps: Sequence[StepRecord], anomalies: Iterable[Anomaly], spec: DetectionSpec
+) -> tuple[StepRecord, ...]:
+    """The last `history_steps` of `steps` that were applied and that no anomaly names."""
+    named = {anomaly.step for anomaly in anomalies}
+    return tuple(step for step in steps if step.applied and step.step not in named)[-spec.history_steps :]
+
+
+def _place(anomaly: Anomaly) -> tuple[int, int]:
+    return anomaly.step, list(AnomalyKind).index(anomaly.kind)

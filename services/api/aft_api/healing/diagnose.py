@@ -1,0 +1,127 @@
+"""Conclude: what the replays prove about an incident."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, Replay, StepRecord, Suspect, Verdict
+
+from .cusum import elevation
+from .detect import judge
+from .replay import AS_IT_WAS, WITHOUT_SUSPECTS
+from .robust_z import sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conclusion:
+    """A verdict and what it rests on."""
+
+    verdict: Verdict
+    culprits: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+def conclude(
+    anomalies: Sequence[Anomaly],
+    suspects: Sequence[Suspect],
+    replays: Sequence[Replay],
+    history: Sequence[StepRecord],
+    spec: DetectionSpec,
+) -> Conclusion:
+    """The verdict on `anomalies`; the replays are judged by the detectors that found them, on the same `history`.
+
+    Clean when repeated as it was: transient. Bad again, and clean without its suspects: data, and those suspects are
+    the culprits. Bad even without them, or with nobody to suspect: optimisation. Unknown without a replay of an
+    anomalous step, or when the replays contradict each other.
+    """
+    as_it_was = next((replay for replay in replays if replay.name == AS_IT_WAS), None)
+    without = next((replay for replay in replays if replay.name == WITHOUT_SUSPECTS), None)
+    replayed = _replayed(anomalies, as_it_was)
+    if as_it_was is None or not replayed:
+        return _unknown("No anomalous step was replayed, so nothing is proven.")
+    bad = _bad_steps(as_it_was, replayed, anomalies, history, spec)
+    still_bad = _bad_steps(without, replayed, anomalies, history, spec) if without else frozenset[int]()
+    if not bad:
+        if still_bad:
+            return _unknown(
+                f"Replayed as it was, {_steps(replayed)} came out clean, but bad without the suspects: a contradiction."
+            )
+        return _transient(replayed)
+    return _blame(bad, still_bad, suspects, without)
+
+
+def _blame(
+    bad: frozenset[int], still_bad: frozenset[int], suspects: Sequence[Suspect], without: Replay | None
+) -> Conclusion:
+    again = f"Replayed as it was, the fault came back at {_steps(bad)}: it is not transient."
+    if without is None:
+        return _optimisation(again, "No sample stands out in it.")
+    masked = frozenset(without.masked_sample_ids)
+    cleared = bad - still_bad
+    culprits = tuple(
+        dict.fromkeys(one.sample_id for one in suspects if one.step in cleared and one.sample_id in masked)
+    )
+    if not culprits:
+        return _optimisation(again, f"It also came back without the samples that stand out ({len(masked)}).")
+    reasons = [again, f"Without {', '.join(culprits)} it did not come back at {_steps(cleared)}."]
+    if still_bad & bad:
+        reasons.append(f"At {_steps(still_bad & bad)} it came back even without the suspects, so those are not blamed.")
+    emptied = frozenset(step.step for step in without.steps if step.tokens == 0) & cleared
+    if emptied:
+        reasons.append(f"At {_steps(emptied)} no other sample was left, so nothing else could have caused it.")
+    return Conclusion(verdict=Verdict.DATA, culprits=culprits, reasons=tuple(reasons))
+
+
+def _replayed(anomalies: Sequence[Anomaly], replay: Replay | None) -> frozenset[int]:
+    steps = {step.step for step in replay.steps} if replay else set()
+    return frozenset(anomaly.step for anomaly in anomalies if anomaly.step in steps)
+
+
+def _bad_steps(
+    replay: Replay,
+    replayed: frozenset[int],
+    anomalies: Sequence[Anomaly],
+    history: Sequence[StepRecord],
+    spec: DetectionSpec,
+) -> frozenset[int]:
+    """Those of the `replayed` anomalous steps that are still anomalous in this variant."""
+    masked = frozenset(replay.masked_sample_ids)
+    steps = [_without(step, masked) for step in replay.steps if step.tokens > 0]
+    past = [step for step in history if not steps or step.step < steps[0].step]
+    judged = {anomaly.step for anomaly in judge(steps, past, spec) if anomaly.kind is not AnomalyKind.DRIFT}
+    drifted = {anomaly.step for anomaly in anomalies if anomaly.kind is AnomalyKind.DRIFT}
+    return (frozenset(judged) | _still_high(steps, past, spec) & drifted) & replayed
+
+
+def _still_high(steps: Sequence[StepRecord], past: Sequence[StepRecord], spec: DetectionSpec) -> frozenset[int]:
+    """Steps whose loss still adds to a drift; the sum itself needs more steps than a replay has."""
+    clean = sweep(past, spec).clean
+    heights = {step.step: elevation(step, clean, spec) for step in steps}
+    return frozenset(step for step, z in heights.items() if z is not None and z > spec.cusum_drift)
+
+
+def _without(step: StepRecord, masked: frozenset[str]) -> StepRecord:
+    """The step without its masked samples: they are recorded, but had no part in it."""
+    return step.model_copy(
+        update={"samples": tuple(sample for sample in step.samples if sample.sample_id not in masked)}
+    )
+
+
+def _transient(steps: Collection[int]) -> Conclusion:
+    return Conclusion(
+        verdict=Verdict.TRANSIENT,
+        culprits=(),
+        reasons=(f"Replayed as it was, {_steps(steps)} came out clean: the same batch does no harm.",),
+    )
+
+
+def _optimisation(*reasons: str) -> Conclusion:
+    return Conclusion(verdict=Verdict.OPTIMISATION, culprits=(), reasons=reasons)
+
+
+def _unknown(*reasons: str) -> Conclusion:
+    return Conclusion(verdict=Verdict.UNKNOWN, culprits=(), reasons=reasons)
+
+
+def _steps(steps: Collection[int]) -> str:
+    ordered = sorted(steps)
+    return f"step {ordered[0]}" if len(ordered) == 1 else f"steps {', '.join(map(str, ordered))}"

@@ -1,0 +1,61 @@
+"""Median and robust spread: statistics that a few bad values cannot move."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+MAD_TO_SD = 1.4826
+"""1 / Phi^-1(3/4): makes the MAD of normal values their standard deviation (Leys et al., 2013)."""
+
+UPPER_DECILE_TO_SD = 1 / 1.2816
+"""1 / Phi^-1(9/10): does the same for the distance from the median to the ninth decile."""
+
+TRIM_Z = 6.0
+"""Values this many MAD-deviations above the median say nothing about the tail of the clean ones."""
+
+SMALL_SAMPLE = 4.0
+"""The spread of n values is widened by 1 + 4/n.
+
+The MAD of 16 normal values is less than half of the true one often enough to call 0.5 of 1,000 clean values six
+deviations out; widened, it is 0.2 (20,000 simulated draws; with the tail term below, under 0.05).
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Where clean values lie and how far they spread."""
+
+    median: float
+    spread: float
+
+    def z(self, value: float) -> float:
+        """Robust standard deviations that `value` stands above the median; negative below it."""
+        return (value - self.median) / self.spread
+
+
+def scale_of(values: Iterable[float], *, floor: float) -> Scale:
+    """The scale of finite `values`, of which there must be at least one; the spread is never below `floor`.
+
+    spread = max(1.4826 * MAD, (q90 - median) / 1.2816) * (1 + 4/n). The second term is the MAD's equal for normal
+    values and larger for a heavy upper tail, which the MAD does not see; values beyond `TRIM_Z` MADs do not enter it.
+    """
+    ordered = sorted(values)
+    middle = _median(ordered)
+    deviation = MAD_TO_SD * _median(sorted(abs(value - middle) for value in ordered))
+    limit = middle + TRIM_Z * max(deviation, floor)
+    tail = UPPER_DECILE_TO_SD * (_ninth_decile([value for value in ordered if value <= limit]) - middle)
+    return Scale(median=middle, spread=max(max(deviation, tail) * (1 + SMALL_SAMPLE / len(ordered)), floor))
+
+
+def log_or_none(norm: float) -> float | None:
+    """The natural log of a norm; None for a norm that has none (zero, NaN, infinite)."""
+    return math.log(norm) if math.isfinite(norm) and norm > 0 else None
+
+
+def _median(ordered: Sequence[float]) -> float:
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def _ninth_decile(ordered: Sequence[float]) -> float:
+    return ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]

@@ -1,0 +1,43 @@
+"""Sample detector: one bad row in a batch, even where the batch's mean hides it."""
+
+import math
+from collections.abc import Iterable
+
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, SampleRecord, StepRecord, Withheld
+
+from .reference import SampleReference
+
+
+def find_outliers(window: Iterable[StepRecord], reference: SampleReference, spec: DetectionSpec) -> tuple[Anomaly, ...]:
+    """An anomaly for each step of `window` that holds a sample whose loss is far above the clean ones of its domain.
+
+    A sample stands out at a robust z of `sample_z` (see `SampleReference`), or with a loss that is not finite. The
+    anomaly names every such sample of its step, worst first, and carries the worst one's figures.
+    """
+    return tuple(anomaly for step in window if (anomaly := _outliers(step, reference, spec)) is not None)
+
+
+def _outliers(step: StepRecord, reference: SampleReference, spec: DetectionSpec) -> Anomaly | None:
+    if step.withheld is Withheld.SKIPPED:
+        return None
+    scored = [(_score(sample, step.step, reference), sample) for sample in step.samples if sample.tokens > 0]
+    outliers = sorted(
+        ((score, sample) for score, sample in scored if score >= spec.sample_z), key=lambda pair: pair[0], reverse=True
+    )
+    if not outliers:
+        return None
+    worst_score, worst = outliers[0]
+    return Anomaly(
+        kind=AnomalyKind.SAMPLE_OUTLIER,
+        step=step.step,
+        value=worst.loss,
+        score=worst_score,
+        threshold=spec.sample_z,
+        applied=step.applied,
+        sample_ids=tuple(sample.sample_id for _, sample in outliers),
+    )
+
+
+def _score(sample: SampleRecord, step: int, reference: SampleReference) -> float:
+    z = reference.loss_z(sample, step=step)
+    return -math.inf if z is None else z

@@ -1,0 +1,78 @@
+"""Suspects: the samples of an anomalous step that stand out, from the step's own record."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aft_contracts import Anomaly, DetectionSpec, SampleRecord, StepRecord, Suspect
+
+from .detect import clean_steps
+from .reference import SampleReference
+
+
+def find_suspects(
+    anomalies: Sequence[Anomaly],
+    window: Sequence[StepRecord],
+    history: Sequence[StepRecord],
+    spec: DetectionSpec,
+) -> tuple[Suspect, ...]:
+    """Samples of the anomalous steps of `window` that stand out, most suspicious first.
+
+    A sample's score is the larger of its robust z of loss and of log gradient norm within its domain; infinite if one
+    of them is not finite. Where even the most ordinary row of a batch scores half of `sample_z`, the model is far out,
+    not the rows, and each is scored by what it stands above that one. A suspect scores at least `sample_z`; in a batch
+    where nobody does, the top one is a suspect if it reaches half of that and leads the next by as much.
+    """
+    named = {anomaly.step for anomaly in anomalies}
+    reference = SampleReference(clean_steps((*history, *window), anomalies, spec), spec)
+    suspects = [suspect for step in window if step.step in named for suspect in _of_step(step, reference, spec)]
+    return tuple(sorted(suspects, key=lambda suspect: (-suspect.score, suspect.step, suspect.sample_id)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scored:
+    """A sample and how far out it is."""
+
+    sample: SampleRecord
+    score: float
+
+
+def _of_step(step: StepRecord, reference: SampleReference, spec: DetectionSpec) -> list[Suspect]:
+    rows = [sample for sample in step.samples if sample.tokens > 0]
+    scored = [_Scored(sample=row, score=_score(row, step.step, reference)) for row in rows]
+    if len(scored) > 1 and min(one.score for one in scored) >= spec.sample_z / 2:
+        scored = _above_most_ordinary(scored)
+    chosen = [one for one in scored if one.score >= spec.sample_z] or _clear_top(scored, spec.sample_z / 2)
+    return [_suspect(one, step.step) for one in chosen]
+
+
+def _score(sample: SampleRecord, step: int, reference: SampleReference) -> float:
+    """The sample's own score; 0 while its domain has no reference, so that it neither accuses nor excuses."""
+    scores = (reference.loss_z(sample, step=step), reference.grad_norm_z(sample, step=step))
+    return max((score for score in scores if score is not None), default=0.0)
+
+
+def _above_most_ordinary(scored: list[_Scored]) -> list[_Scored]:
+    """The same rows, scored from the most ordinary one; none when no row at all is finite."""
+    shared = min(one.score for one in scored)
+    if math.isinf(shared):
+        return []
+    return [_Scored(sample=one.sample, score=one.score - shared) for one in scored]
+
+
+def _clear_top(scored: list[_Scored], lead: float) -> list[_Scored]:
+    ranked = sorted(scored, key=lambda one: one.score, reverse=True)
+    if len(ranked) < 2 or ranked[0].score < lead or ranked[0].score - ranked[1].score < lead:
+        return []
+    return ranked[:1]
+
+
+def _suspect(scored: _Scored, step: int) -> Suspect:
+    return Suspect(
+        sample_id=scored.sample.sample_id,
+        domain=scored.sample.domain,
+        step=step,
+        loss=scored.sample.loss,
+        grad_norm=scored.sample.grad_norm,
+        score=scored.score,
+    )

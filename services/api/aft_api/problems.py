@@ -1,0 +1,91 @@
+"""Every error leaves the API as problem+json with a stable code."""
+
+import structlog
+from aft_contracts import Problem
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from aft_api.db.engine import STORE_ERRORS
+from aft_api.errors import AftError
+
+log = structlog.get_logger()
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make `app` answer errors with problem documents."""
+    app.add_exception_handler(AftError, _on_aft_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    for kind in STORE_ERRORS:
+        app.add_exception_handler(kind, _on_store_error)
+    app.add_exception_handler(Exception, _on_unknown_error)
+
+
+def answer(problem: Problem) -> Response:
+    """The HTTP response that carries a problem."""
+    return Response(problem.model_dump_json(), status_code=problem.status, media_type="application/problem+json")
+
+
+async def _on_aft_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, AftError)
+    return answer(error.problem)
+
+
+async def _on_invalid_request(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    fields = [
+        {"field": ".".join(str(part) for part in found["loc"][1:]) or "body", "problem": found["msg"]}
+        | ({"given": found["input"]} if _is_small(found.get("input")) else {})
+        for found in error.errors()
+    ]
+    return answer(
+        Problem(
+            title="The request is not what this endpoint takes.",
+            status=422,
+            code="validation_failed",
+            detail="; ".join(f"{entry['field']}: {entry['problem']}" for entry in fields[:10]),
+            facts={"fields": fields[:50]},
+        )
+    )
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "route_not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    return answer(
+        Problem(
+            title=str(error.detail),
+            status=error.status_code,
+            code=code,
+            detail=f"{request.method} {request.url.path}: {error.detail}. The API's routes are listed at /docs.",
+        )
+    )
+
+
+async def _on_store_error(request: Request, error: Exception) -> Response:
+    log.error("store_failed", path=request.url.path, error=f"{type(error).__name__}: {error}")
+    return answer(
+        Problem(
+            title="The store does not answer.",
+            status=503,
+            code="store_unavailable",
+            detail="The database did not answer; nothing was changed. Try again in a moment.",
+        )
+    )
+
+
+async def _on_unknown_error(request: Request, error: Exception) -> Response:
+    log.error("request_failed", path=request.url.path, exc_info=error)
+    return answer(
+        Problem(
+            title="The API met an error it does not know.",
+            status=500,
+            code="internal_error",
+            detail=f"{type(error).__name__}. The API's log has the trace.",
+        )
+    )
+
+
+def _is_small(value: object) -> bool:
+    return isinstance(value, int | float | bool) or (isinstance(value, str) and len(value) <= 200)

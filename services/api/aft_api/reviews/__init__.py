@@ -1,0 +1,1 @@
+"""Reviews: questions to humans and their one answer."""

@@ -1,0 +1,62 @@
+"""Diagnoses: reports and the repairs chosen for them."""
+
+from aft_contracts import DiagnosisReport, Repair
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aft_api.clock import Clock
+from aft_api.db.once import insert_once
+from aft_api.db.tables import DiagnosisRow
+
+
+async def add_diagnosis(session: AsyncSession, report: DiagnosisReport, clock: Clock) -> bool:
+    """Write a report once; whether it is new."""
+    return await insert_once(
+        session,
+        DiagnosisRow,
+        diagnosis_id=report.diagnosis_id,
+        run_id=report.run_id,
+        window_id=report.window_id,
+        first_bad_step=min(anomaly.step for anomaly in report.anomalies),
+        report=report.model_dump(mode="json"),
+        created_at=clock(),
+    )
+
+
+async def get_diagnosis(session: AsyncSession, diagnosis_id: str) -> DiagnosisReport | None:
+    """The report, or None before it was written."""
+    row = await session.get(DiagnosisRow, diagnosis_id)
+    return None if row is None else DiagnosisReport.model_validate(row.report)
+
+
+async def list_diagnoses(session: AsyncSession, run_id: str) -> list[DiagnosisReport]:
+    """A run's reports, oldest first."""
+    rows = await session.scalars(
+        select(DiagnosisRow.report)
+        .where(DiagnosisRow.run_id == run_id)
+        .order_by(DiagnosisRow.created_at, DiagnosisRow.diagnosis_id)
+    )
+    return [DiagnosisReport.model_validate(report) for report in rows]
+
+
+async def choose_repair(session: AsyncSession, diagnosis_id: str, repair: Repair) -> None:
+    """Write which repair the planner chose."""
+    await session.execute(
+        update(DiagnosisRow)
+        .where(DiagnosisRow.diagnosis_id == diagnosis_id)
+        .values(repair=repair.model_dump(mode="json"))
+    )
+
+
+async def earlier_repairs(session: AsyncSession, run_id: str, diagnosis_id: str) -> list[tuple[int, Repair]]:
+    """(first bad step, repair) of the run's other diagnoses, oldest first."""
+    rows = await session.execute(
+        select(DiagnosisRow.first_bad_step, DiagnosisRow.repair)
+        .where(
+            DiagnosisRow.run_id == run_id,
+            DiagnosisRow.diagnosis_id != diagnosis_id,
+            DiagnosisRow.repair.is_not(None),
+        )
+        .order_by(DiagnosisRow.created_at, DiagnosisRow.diagnosis_id)
+    )
+    return [(step, Repair.model_validate(repair)) for step, repair in rows]

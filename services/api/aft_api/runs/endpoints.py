@@ -1,0 +1,188 @@
+"""Runs over HTTP."""
+
+import asyncio
+from typing import Annotated
+
+from aft_contracts import (
+    Command,
+    CommandRecord,
+    Contract,
+    DiagnosisReport,
+    Event,
+    RunSpec,
+    RunStatus,
+    RunView,
+    StepRecord,
+    WindowView,
+)
+from fastapi import APIRouter, Header, Path, Query
+from fastapi import status as http
+
+from aft_api.dependencies import CallerDep, ClockDep, FleetDep, StoreDep
+from aft_api.runs.commands import list_commands
+from aft_api.runs.diagnoses import list_diagnoses
+from aft_api.runs.events import list_events
+from aft_api.runs.repository import get_run, list_runs
+from aft_api.runs.schedules import latest_schedule
+from aft_api.runs.service import give_command, start_run, view_run
+from aft_api.runs.windows import lineage_steps, list_windows, running_steps
+
+router = APIRouter(tags=["runs"])
+RunId = Annotated[str, Path(description="The run's id.", max_length=64)]
+IdempotencyKey = Annotated[
+    str | None, Header(description="The same key and body are carried out once.", min_length=1, max_length=150)
+]
+LOOK_AGAIN_S = 0.5
+
+
+class Runs(Contract):
+    """A list of runs."""
+
+    runs: tuple[RunView, ...]
+    """Newest first."""
+
+
+class Events(Contract):
+    """A list of events."""
+
+    events: tuple[Event, ...]
+    """Oldest first."""
+
+
+class Steps(Contract):
+    """A list of steps."""
+
+    steps: tuple[StepRecord, ...]
+    """Oldest first, without their samples."""
+
+
+class Windows(Contract):
+    """A list of windows."""
+
+    windows: tuple[WindowView, ...]
+    """In dispatch order."""
+
+
+class Diagnoses(Contract):
+    """A list of diagnoses."""
+
+    diagnoses: tuple[DiagnosisReport, ...]
+    """Oldest first."""
+
+
+class Commands(Contract):
+    """A list of commands."""
+
+    commands: tuple[CommandRecord, ...]
+    """Oldest first."""
+
+
+@router.post("/runs", status_code=http.HTTP_201_CREATED)
+async def post_run(
+    spec: RunSpec,
+    store: StoreDep,
+    clock: ClockDep,
+    fleet: FleetDep,
+    caller: CallerDep,
+    idempotency_key: IdempotencyKey = None,
+) -> RunView:
+    """Start a run."""
+    await fleet.workers.check(spec)
+    run_id = await start_run(store, spec, idempotency_key=idempotency_key, caller=caller, clock=clock)
+    fleet.wake()
+    return await read_run(run_id, store)
+
+
+@router.get("/runs")
+async def read_runs(
+    store: StoreDep,
+    status: Annotated[RunStatus | None, Query(description="Only runs with this status.")] = None,
+    limit: Annotated[int, Query(description="Most runs to list.", ge=1, le=200)] = 50,
+) -> Runs:
+    """Runs, newest first."""
+    async with store.reads() as session:
+        rows = await list_runs(session, status=status, limit=limit)
+        return Runs(runs=tuple([await view_run(session, row) for row in rows]))
+
+
+@router.get("/runs/{run_id}")
+async def read_run(run_id: RunId, store: StoreDep) -> RunView:
+    """A run: where it stands, what was changed, what it left behind."""
+    async with store.reads() as session:
+        return await view_run(session, await get_run(session, run_id))
+
+
+@router.post("/runs/{run_id}/commands", status_code=http.HTTP_202_ACCEPTED)
+async def post_command(
+    run_id: RunId,
+    command: Command,
+    store: StoreDep,
+    clock: ClockDep,
+    fleet: FleetDep,
+    caller: CallerDep,
+    idempotency_key: IdempotencyKey = None,
+) -> CommandRecord:
+    """Tell a run something, or answer its review; it takes effect at the next step boundary."""
+    accepted = await give_command(store, run_id, command, command_id=idempotency_key, caller=caller, clock=clock)
+    fleet.wake()
+    return accepted
+
+
+@router.get("/runs/{run_id}/commands")
+async def read_commands(run_id: RunId, store: StoreDep) -> Commands:
+    """Everything a run was told, and what became of it."""
+    async with store.reads() as session:
+        await get_run(session, run_id)
+        return Commands(commands=tuple(await list_commands(session, run_id)))
+
+
+@router.get("/runs/{run_id}/events")
+async def read_events(
+    run_id: RunId,
+    store: StoreDep,
+    after: Annotated[int, Query(description="Only events behind this seq.", ge=0, lt=2**62)] = 0,
+    limit: Annotated[int, Query(description="Most events to list.", ge=1, le=1000)] = 200,
+    wait_s: Annotated[float, Query(description="How long to wait for the first one.", ge=0, le=30)] = 0.0,
+) -> Events:
+    """What happened to a run, in order."""
+    deadline = asyncio.get_running_loop().time() + wait_s
+    while True:
+        async with store.reads() as session:
+            await get_run(session, run_id)
+            events = await list_events(session, run_id, after_seq=after, limit=limit)
+        if events or asyncio.get_running_loop().time() >= deadline:
+            return Events(events=tuple(events))
+        await asyncio.sleep(LOOK_AGAIN_S)
+
+
+@router.get("/runs/{run_id}/steps")
+async def read_steps(
+    run_id: RunId,
+    store: StoreDep,
+    after: Annotated[int, Query(description="Only steps behind this one.", ge=-1, lt=2**31)] = -1,
+) -> Steps:
+    """Loss, gradient norm and fate of each step of the current generation's lineage."""
+    async with store.reads() as session:
+        run = await get_run(session, run_id)
+        schedule = await latest_schedule(session, run_id)
+        wanted = max(0, run.step - 1 - after)
+        trained = await lineage_steps(session, run_id, schedule, before_step=run.step, at_least=wanted)
+        running = await running_steps(session, run_id)
+    steps = [step.model_copy(update={"samples": ()}) for step in [*trained, *running] if step.step > after]
+    return Steps(steps=tuple(steps))
+
+
+@router.get("/runs/{run_id}/windows")
+async def read_windows(run_id: RunId, store: StoreDep) -> Windows:
+    """A run's windows, each with its steps and the ids of their samples."""
+    async with store.reads() as session:
+        await get_run(session, run_id)
+        return Windows(windows=tuple(await list_windows(session, run_id)))
+
+
+@router.get("/runs/{run_id}/diagnoses")
+async def read_diagnoses(run_id: RunId, store: StoreDep) -> Diagnoses:
+    """What was wrong, which samples did it, and the replays that prove it."""
+    async with store.reads() as session:
+        await get_run(session, run_id)
+        return Diagnoses(diagnoses=tuple(await list_diagnoses(session, run_id)))

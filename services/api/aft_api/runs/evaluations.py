@@ -1,0 +1,41 @@
+"""Evaluations: held-out scores along the run."""
+
+from aft_contracts import DomainScore, Evaluated, EvaluationResult
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aft_api.clock import Clock
+from aft_api.db.once import insert_once
+from aft_api.db.tables import EvaluationRow
+
+
+async def add_evaluation(
+    session: AsyncSession, run_id: str, generation: int, result: EvaluationResult, clock: Clock
+) -> bool:
+    """Write the scores once; whether they are new."""
+    return await insert_once(
+        session,
+        EvaluationRow,
+        evaluation_id=result.evaluation_id,
+        run_id=run_id,
+        generation=generation,
+        step=result.step,
+        scores={domain: score.model_dump(mode="json") for domain, score in result.scores.items()},
+        created_at=clock(),
+    )
+
+
+async def list_evaluations(session: AsyncSession, run_id: str) -> list[Evaluated]:
+    """A run's scores, oldest first."""
+    rows = await session.scalars(
+        select(EvaluationRow)
+        .where(EvaluationRow.run_id == run_id)
+        .order_by(EvaluationRow.created_at, EvaluationRow.step)
+    )
+    return [
+        Evaluated(
+            step=row.step,
+            scores={domain: DomainScore.model_validate(score) for domain, score in row.scores.items()},
+        )
+        for row in rows
+    ]

@@ -1,0 +1,65 @@
+"""Leases: who drives a run, until when by the database's clock, and with which fence token."""
+
+from collections.abc import Collection
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, select, update
+
+from aft_api.db.engine import Store
+from aft_api.db.tables import RunRow
+
+
+class LeaseLost(Exception):
+    """Another process drives this run now; what we hold is stale."""
+
+
+async def claim_runs(store: Store, owner: str, *, lease_s: float, limit: int) -> dict[str, int]:
+    """Runs that want to be driven and that nobody holds, now ours: run id to fence token, longest waiting first."""
+    free = (
+        select(RunRow.run_id)
+        .where(RunRow.wants_drive, RunRow.lease_expires_at < store.now_s)
+        .order_by(RunRow.updated_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    async with store.sessions.begin() as session:
+        claimed = await session.execute(
+            update(RunRow)
+            .where(RunRow.run_id.in_((await session.scalars(free)).all()))
+            .values(lease_owner=owner, lease_token=RunRow.lease_token + 1, lease_expires_at=store.now_s + lease_s)
+            .returning(RunRow.run_id, RunRow.lease_token)
+        )
+        return dict(claimed)
+
+
+async def renew_leases(store: Store, owner: str, run_ids: Collection[str], *, lease_s: float) -> set[str]:
+    """Prolong our leases in one statement; the ids that are still ours."""
+    async with store.sessions.begin() as session:
+        kept = await session.scalars(
+            update(RunRow)
+            .where(RunRow.run_id.in_(run_ids), RunRow.lease_owner == owner)
+            .values(lease_expires_at=store.now_s + lease_s)
+            .returning(RunRow.run_id)
+        )
+        return set(kept)
+
+
+async def release_lease(store: Store, run_id: str, token: int) -> None:
+    """Give the run back at once; nothing happens if it is no longer ours."""
+    async with store.sessions.begin() as session:
+        await session.execute(
+            update(RunRow)
+            .where(RunRow.run_id == run_id, RunRow.lease_token == token)
+            .values(lease_owner=None, lease_expires_at=0.0)
+        )
+
+
+async def park_run(store: Store, run_id: str, token: int, *, wake_count: int) -> bool:
+    """Stop driving until somebody wakes the run; False if it was woken since `wake_count` was read."""
+    async with store.sessions.begin() as session:
+        outcome = await session.execute(
+            update(RunRow)
+            .where(RunRow.run_id == run_id, RunRow.lease_token == token, RunRow.wake_count == wake_count)
+            .values(wants_drive=False)
+        )
+        return cast(CursorResult[Any], outcome).rowcount == 1

@@ -1,0 +1,56 @@
+"""Run rows: read and moved."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from aft_contracts import MOVES, RunStatus
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aft_api.clock import Clock
+from aft_api.db.tables import RunRow
+from aft_api.runs.errors import RunNotFound
+
+
+async def get_run(session: AsyncSession, run_id: str, *, for_update: bool = False) -> RunRow:
+    """The run's row, locked until the transaction ends if asked.
+
+    Raises:
+        RunNotFound: there is none.
+    """
+    query = select(RunRow).where(RunRow.run_id == run_id).execution_options(populate_existing=True)
+    row = await session.scalar(query.with_for_update() if for_update else query)
+    if row is None:
+        raise RunNotFound(run_id)
+    return row
+
+
+async def list_runs(session: AsyncSession, *, status: RunStatus | None, limit: int) -> Sequence[RunRow]:
+    """Runs, newest first."""
+    query = select(RunRow).order_by(RunRow.created_at.desc(), RunRow.run_id).limit(limit)
+    if status is not None:
+        query = query.where(RunRow.status == status)
+    return (await session.scalars(query)).all()
+
+
+async def move_run(session: AsyncSession, run_id: str, to: RunStatus, clock: Clock, **facts: Any) -> bool:
+    """Move a run to a status that may follow its own; False, and nothing changes, when it may not."""
+    row = await get_run(session, run_id, for_update=True)
+    if to not in MOVES[RunStatus(row.status)]:
+        return False
+    row.status, row.updated_at = to, clock()
+    for name, value in facts.items():
+        setattr(row, name, value)
+    return True
+
+
+async def note_run(session: AsyncSession, run_id: str, **facts: Any) -> None:
+    """Write projections (step, generation, problem, …) without a change of status."""
+    await session.execute(update(RunRow).where(RunRow.run_id == run_id).values(**facts))
+
+
+async def wake_run(session: AsyncSession, run_id: str) -> None:
+    """Ask for the run to be driven; a driver that is about to park sees that it must not."""
+    await session.execute(
+        update(RunRow).where(RunRow.run_id == run_id).values(wants_drive=True, wake_count=RunRow.wake_count + 1)
+    )

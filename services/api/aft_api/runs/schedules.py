@@ -1,0 +1,38 @@
+"""Schedules: the run's course, version by version."""
+
+from aft_contracts import Schedule
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aft_api.clock import Clock
+from aft_api.db.once import insert_once
+from aft_api.db.tables import ScheduleRow
+
+
+async def latest_schedule(session: AsyncSession, run_id: str) -> Schedule:
+    """The schedule that holds now."""
+    body = await session.scalar(
+        select(ScheduleRow.body).where(ScheduleRow.run_id == run_id).order_by(ScheduleRow.version.desc()).limit(1)
+    )
+    return Schedule.model_validate(body or {})
+
+
+async def was_applied(session: AsyncSession, run_id: str, cause: str) -> bool:
+    """Whether `cause` has changed the schedule already."""
+    found = await session.scalar(
+        select(ScheduleRow.version).where(ScheduleRow.run_id == run_id, ScheduleRow.cause == cause)
+    )
+    return found is not None
+
+
+async def add_schedule(session: AsyncSession, run_id: str, schedule: Schedule, *, cause: str, clock: Clock) -> None:
+    """Write the next version; a cause counts once, so that repeating this is harmless."""
+    await insert_once(
+        session,
+        ScheduleRow,
+        run_id=run_id,
+        version=schedule.version,
+        cause=cause,
+        body=schedule.model_dump(mode="json"),
+        created_at=clock(),
+    )

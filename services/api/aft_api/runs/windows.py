@@ -1,0 +1,161 @@
+"""Windows: intended before they are dispatched, completed once, read along a lineage."""
+
+from aft_contracts import (
+    ENDED,
+    JobStatus,
+    JobView,
+    Problem,
+    Schedule,
+    StepRecord,
+    WindowResult,
+    WindowSpec,
+    WindowView,
+    digest_of,
+)
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aft_api.clock import Clock
+from aft_api.db.once import insert_once
+from aft_api.db.tables import WindowRow
+
+
+async def get_window(session: AsyncSession, window_id: str) -> WindowRow | None:
+    """The window's row, or None before it was intended."""
+    return await session.get(WindowRow, window_id, populate_existing=True)
+
+
+async def list_windows(session: AsyncSession, run_id: str, *, from_index: int = 0) -> list[WindowView]:
+    """Windows of a run from `from_index` on, in dispatch order."""
+    rows = await session.scalars(
+        select(WindowRow).where(WindowRow.run_id == run_id, WindowRow.index >= from_index).order_by(WindowRow.index)
+    )
+    return [_view(row) for row in rows]
+
+
+async def intend_window(session: AsyncSession, spec: WindowSpec, clock: Clock) -> None:
+    """Write the intent to train a window, before anybody is asked to."""
+    await insert_once(
+        session,
+        WindowRow,
+        window_id=spec.window_id,
+        run_id=spec.run_id,
+        generation=spec.generation,
+        index=spec.index,
+        start_step=spec.start_step,
+        spec=spec.model_dump(mode="json"),
+        spec_hash=digest_of(spec),
+        status=JobStatus.ACCEPTED,
+        attempts=0,
+        progress=[],
+        created_at=clock(),
+    )
+
+
+async def note_progress(session: AsyncSession, window_id: str, view: JobView[WindowResult]) -> None:
+    """Show how far the window is; never overwrites an ending."""
+    await session.execute(
+        update(WindowRow)
+        .where(WindowRow.window_id == window_id, WindowRow.status.not_in(ENDED))
+        .values(status=view.status, progress=[step.model_dump(mode="json") for step in view.progress])
+    )
+
+
+async def complete_window(session: AsyncSession, window_id: str, result: WindowResult, clock: Clock) -> None:
+    """Store what the window did; the first result wins."""
+    await session.execute(
+        update(WindowRow)
+        .where(WindowRow.window_id == window_id, WindowRow.status != JobStatus.COMMITTED)
+        .values(
+            status=JobStatus.COMMITTED,
+            end_step=result.end_step,
+            result=result.model_dump(mode="json"),
+            progress=[],
+            problem=None,
+            ended_at=clock(),
+        )
+    )
+
+
+async def fail_window(session: AsyncSession, window_id: str, problem: Problem) -> int:
+    """Record a failed attempt; how many there have been."""
+    attempts = await session.scalar(
+        update(WindowRow)
+        .where(WindowRow.window_id == window_id)
+        .values(
+            status=JobStatus.FAILED,
+            attempts=WindowRow.attempts + 1,
+            problem=problem.model_dump(mode="json"),
+            progress=[],
+        )
+        .returning(WindowRow.attempts)
+    )
+    return int(attempts or 0)
+
+
+async def checkpoint_steps(session: AsyncSession, run_id: str, schedule: Schedule, step: int) -> list[int]:
+    """Steps up to `step` at which a window of the schedule's lineage ended in a checkpoint, oldest first."""
+    reach = dict(schedule.lineage(step))
+    ends = await session.execute(
+        select(WindowRow.generation, WindowRow.end_step).where(
+            WindowRow.run_id == run_id,
+            WindowRow.generation.in_(reach),
+            WindowRow.status == JobStatus.COMMITTED,
+        )
+    )
+    return sorted({0, *(end for generation, end in ends if end is not None and end <= reach[generation])})
+
+
+async def lineage_steps(
+    session: AsyncSession, run_id: str, schedule: Schedule, *, before_step: int, at_least: int
+) -> list[StepRecord]:
+    """The last steps before `before_step` on the schedule's lineage, oldest first, with their samples.
+
+    Whole windows are read until `at_least` steps are together, or the run's beginning is reached.
+    """
+    steps: list[StepRecord] = []
+    for generation, reach in schedule.lineage(before_step):
+        rows = await session.stream_scalars(
+            select(WindowRow.result)
+            .where(
+                WindowRow.run_id == run_id,
+                WindowRow.generation == generation,
+                WindowRow.status == JobStatus.COMMITTED,
+                WindowRow.start_step < reach,
+            )
+            .order_by(WindowRow.index.desc())
+            .execution_options(yield_per=8)
+        )
+        async for result in rows:
+            if len(steps) >= at_least:
+                await rows.close()
+                return steps
+            recorded = WindowResult.model_validate(result).metrics.steps
+            steps = [*(record for record in recorded if record.step < reach), *steps]
+    return steps
+
+
+async def running_steps(session: AsyncSession, run_id: str) -> list[StepRecord]:
+    """Finished steps of the window that is being trained."""
+    progress = await session.scalar(
+        select(WindowRow.progress)
+        .where(WindowRow.run_id == run_id, WindowRow.status.not_in(ENDED))
+        .order_by(WindowRow.index.desc())
+        .limit(1)
+    )
+    return [StepRecord.model_validate(step) for step in progress or []]
+
+
+def _view(row: WindowRow) -> WindowView:
+    spec = WindowSpec.model_validate(row.spec)
+    return WindowView(
+        window_id=row.window_id,
+        run_id=row.run_id,
+        generation=row.generation,
+        index=row.index,
+        start_step=row.start_step,
+        num_steps=spec.num_steps,
+        status=JobStatus(row.status),
+        result=None if row.result is None else WindowResult.model_validate(row.result),
+        problem=None if row.problem is None else Problem.model_validate(row.problem),
+    )

@@ -1,0 +1,57 @@
+"""Whether the process is well, and which workers it can reach."""
+
+from aft_contracts import Contract, WorkerInfo
+from fastapi import APIRouter, Response
+from fastapi import status as http
+from sqlalchemy import text
+
+from aft_api.db.engine import STORE_ERRORS
+from aft_api.dependencies import FleetDep, StoreDep
+
+router = APIRouter(tags=["status"])
+
+
+class Health(Contract):
+    """Whether the process is well."""
+
+    status: str
+    """`ok`, or `store_unavailable`."""
+
+
+class WorkerSeen(Contract):
+    """A worker, as this API sees it now."""
+
+    url: str
+    """Its base URL."""
+    reachable: bool
+    """Whether it answers."""
+    info: WorkerInfo | None
+    """What it says of itself."""
+
+
+class WorkersSeen(Contract):
+    """All workers that this API knows."""
+
+    workers: tuple[WorkerSeen, ...]
+    """In the order of the settings."""
+
+
+@router.get("/healthz")
+async def read_health(store: StoreDep, response: Response) -> Health:
+    """Whether the API answers and its store does."""
+    try:
+        async with store.reads() as session:
+            await session.execute(text("SELECT 1"))
+    except STORE_ERRORS:
+        response.status_code = http.HTTP_503_SERVICE_UNAVAILABLE
+        return Health(status="store_unavailable")
+    return Health(status="ok")
+
+
+@router.get("/workers")
+async def read_workers(fleet: FleetDep) -> WorkersSeen:
+    """The workers, asked now."""
+    seen = await fleet.workers.look()
+    return WorkersSeen(
+        workers=tuple(WorkerSeen(url=url, reachable=info is not None, info=info) for url, info in seen.items())
+    )

@@ -1,0 +1,1 @@
+"""The LangGraph loop, thin: nodes call ports and pure functions."""

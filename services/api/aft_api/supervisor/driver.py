@@ -1,0 +1,263 @@
+"""The driver: takes one run through the loop, cycle by cycle, until it ends, parks or is handed over."""
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+import structlog
+from aft_contracts import (
+    FINISHED,
+    CommandStatus,
+    EventKind,
+    Pause,
+    Problem,
+    Resume,
+    ReviewStatus,
+    RunStatus,
+    State,
+    Stop,
+)
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command as Continue
+from langgraph.types import StateSnapshot
+
+from aft_api.artifacts import Artifacts
+from aft_api.db.engine import STORE_ERRORS
+from aft_api.notify.outbox import announce
+from aft_api.reviews.repository import get_review
+from aft_api.runs.commands import pending_commands, settle_command
+from aft_api.runs.events import record
+from aft_api.runs.leases import LeaseLost, park_run
+from aft_api.runs.repository import get_run, move_run, note_run
+from aft_api.supervisor.graph import Loop
+from aft_api.supervisor.ports import Ports, RunFailed
+from aft_api.supervisor.saver import Saver, fence
+
+log = structlog.get_logger()
+MOST_TRIES = 3
+"""Unexpected errors in a row before a run is given up."""
+
+
+class Stance(Enum):
+    """What the commands so far ask of the driver."""
+
+    GO = auto()
+    HOLD = auto()
+    STOP = auto()
+    ENDED = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Driver:
+    """Drives one run under one lease."""
+
+    loop: Loop
+    saver: Saver
+    ports: Ports
+    artifacts: Artifacts
+    run_id: str
+
+    @property
+    def _config(self) -> RunnableConfig:
+        return {"configurable": {"thread_id": self.run_id}, "metadata": {"graph_version": 1}}
+
+    async def drive(self) -> None:
+        """Go on until the run ends or waits for somebody; errors become facts of the run.
+
+        Raises:
+            LeaseLost: another process drives it now.
+            STORE_ERRORS: the store is away; the run is as it was.
+        """
+        fence.set((self.run_id, self.ports.fence_token))
+        try:
+            await self._go_on()
+        finally:
+            await self._write_artifacts()
+
+    async def _go_on(self) -> None:
+        tries = 0
+        while True:
+            try:
+                if not await self._advance():
+                    return
+                tries = 0
+            except (LeaseLost, *STORE_ERRORS):
+                raise
+            except RunFailed as failure:
+                await self._fail(failure.problem)
+                return
+            except Exception as error:
+                tries += 1
+                log.exception("cycle_failed", run_id=self.run_id, attempt=tries)
+                if tries >= MOST_TRIES:
+                    await self._fail(_internal_problem(error))
+                    return
+                await asyncio.sleep(self.ports.settings.retry_s)
+
+    async def _advance(self) -> bool:
+        """One cycle; False when there is nothing more to do for now."""
+        async with self.ports.store.reads() as session:
+            wake_count = (await get_run(session, self.run_id)).wake_count
+        stance = await self._settle_controls()
+        if stance is Stance.ENDED:
+            return False
+        if stance is Stance.HOLD:
+            return not await self._park(wake_count)
+        snapshot = await self.loop.aget_state(self._config)
+        if stance is Stance.STOP:
+            return await self._stop(snapshot)
+        if snapshot.created_at is None:
+            await self._move(RunStatus.RUNNING, EventKind.RUN_STARTED, "The run began.", key="started")
+            await self._invoke(State(run_id=self.run_id))
+            return True
+        if not snapshot.tasks:
+            return await self._ended(snapshot)
+        if snapshot.interrupts:
+            answer = await self._answer(snapshot)
+            if answer is None:
+                await self._move(RunStatus.WAITING)
+                return not await self._park(wake_count)
+            await self._move(RunStatus.RUNNING, review_id=None)
+            await self._invoke(Continue(resume={snapshot.interrupts[0].id: answer}))
+            return True
+        await self._move(RunStatus.RUNNING)
+        await self._invoke(None)
+        return True
+
+    async def _invoke(self, given: State | Continue[Any] | None) -> None:
+        await self.loop.ainvoke(given, self._config, context=self.ports, durability="sync")
+        await self.saver.prune(self.run_id)
+        await self._write_artifacts()
+
+    async def _write_artifacts(self) -> None:
+        try:
+            await self.artifacts.write(self.run_id)
+        except OSError:
+            log.exception(
+                "artifacts_not_written", run_id=self.run_id
+            )  # the store has it all; the next cycle tries again
+
+    async def _settle_controls(self) -> Stance:
+        """Carry out pauses, resumes and stops in the order they came; what they add up to."""
+        async with self.ports.store.sessions.begin() as session:
+            run = await get_run(session, self.run_id, for_update=True)
+            status = RunStatus(run.status)
+            if status in FINISHED:
+                return Stance.ENDED
+            stance = Stance.HOLD if status is RunStatus.PAUSED else Stance.GO
+            for told in await pending_commands(session, self.run_id):
+                match told.command:
+                    case Pause():
+                        stance, kind, outcome = Stance.HOLD, EventKind.RUN_PAUSED, f"holds at step {run.step}"
+                        await move_run(session, self.run_id, RunStatus.PAUSED, self.ports.clock)
+                    case Resume(review_id=None):
+                        stance, kind, outcome = Stance.GO, EventKind.RUN_RESUMED, f"goes on from step {run.step}"
+                        if run.status == RunStatus.PAUSED:
+                            await move_run(session, self.run_id, RunStatus.RUNNING, self.ports.clock)
+                    case Stop():
+                        return Stance.STOP
+                    case _:
+                        continue
+                await settle_command(
+                    session, told, CommandStatus.APPLIED, outcome, step=run.step, clock=self.ports.clock
+                )
+                await record(
+                    session, self.run_id, kind, f"{told.given_by}: {told.command.kind}, {outcome}.",
+                    key=told.command_id, clock=self.ports.clock, step=run.step,
+                )  # fmt: skip
+            return stance
+
+    async def _stop(self, snapshot: StateSnapshot) -> bool:
+        """Send the loop to its end, from wherever it stands; the stop counts as carried out when the end is written."""
+        if snapshot.created_at is None:
+            await self._move(
+                RunStatus.STOPPED, EventKind.RUN_STOPPED, "The run was stopped before it began.", key="end"
+            )
+        else:
+            if "finish" not in snapshot.next:
+                await self.loop.aupdate_state(self._config, {"outcome": RunStatus.STOPPED.value}, as_node="curriculum")
+            await self._invoke(None)
+        async with self.ports.store.sessions.begin() as session:
+            step = (await get_run(session, self.run_id)).step
+            for told in await pending_commands(session, self.run_id):
+                stopped = isinstance(told.command, Stop)
+                await settle_command(
+                    session, told, CommandStatus.APPLIED if stopped else CommandStatus.REFUSED,
+                    f"stopped at step {step}" if stopped else "the run was stopped first", step=step, clock=self.ports.clock,
+                )  # fmt: skip
+        return False
+
+    async def _answer(self, snapshot: StateSnapshot) -> dict[str, Any] | None:
+        async with self.ports.store.reads() as session:
+            review = await get_review(session, snapshot.interrupts[0].value["review_id"])
+        if review.status is ReviewStatus.OPEN or review.decision is None:
+            return None
+        return review.decision.model_dump(mode="json")
+
+    async def _ended(self, snapshot: StateSnapshot) -> bool:
+        """No task is left: either the run is done, or its graph has changed under it."""
+        async with self.ports.store.reads() as session:
+            status = RunStatus((await get_run(session, self.run_id)).status)
+        if status not in FINISHED:
+            raise RunFailed(_stuck_problem(snapshot))
+        return False
+
+    async def _park(self, wake_count: int) -> bool:
+        return await park_run(self.ports.store, self.run_id, self.ports.fence_token, wake_count=wake_count)
+
+    async def _move(
+        self, to: RunStatus, kind: EventKind | None = None, message: str = "", *, key: str = "", **facts: Any
+    ) -> None:
+        async with self.ports.store.sessions.begin() as session:
+            run = await get_run(session, self.run_id, for_update=True)
+            if run.status != to:
+                await move_run(session, self.run_id, to, self.ports.clock, **facts)
+            elif facts:
+                await note_run(session, self.run_id, **facts)
+            if kind is not None:
+                await record(session, self.run_id, kind, message, key=key, clock=self.ports.clock, step=run.step)
+
+    async def _fail(self, problem: Problem) -> None:
+        log.error("run_failed", run_id=self.run_id, code=problem.code, detail=problem.detail)
+        async with self.ports.store.sessions.begin() as session:
+            moved = await move_run(
+                session, self.run_id, RunStatus.FAILED, self.ports.clock,
+                problem=problem.model_dump(mode="json"), wants_drive=False, review_id=None,
+            )  # fmt: skip
+            if moved:
+                text = f"The run failed: {problem.detail}"
+                await record(
+                    session,
+                    self.run_id,
+                    EventKind.RUN_FAILED,
+                    text,
+                    key="end",
+                    clock=self.ports.clock,
+                    code=problem.code,
+                )
+                await announce(
+                    session, self.run_id, EventKind.RUN_FAILED, text,
+                    key="end", settings=self.ports.settings, clock=self.ports.clock,
+                )  # fmt: skip
+
+
+def _internal_problem(error: Exception) -> Problem:
+    return Problem(
+        title="The supervisor met an error it does not know.",
+        status=500,
+        code="internal_error",
+        detail=f"{type(error).__name__}: {error}. The API's log has the trace; what was trained is kept.",
+    )
+
+
+def _stuck_problem(snapshot: StateSnapshot) -> Problem:
+    return Problem(
+        title="The loop has no next node.",
+        status=500,
+        code="loop_stuck",
+        detail=(
+            f"The run's checkpoint has nothing left to do although the run has not ended (state: {sorted(snapshot.values)}). "
+            "Was a node of the graph renamed since?"
+        ),
+    )

@@ -1,0 +1,61 @@
+"""The loop as a LangGraph graph: seven nodes whose names are persisted."""
+
+from aft_contracts import RepairKind, State
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from aft_api.supervisor.nodes.curriculum import curriculum
+from aft_api.supervisor.nodes.finish import finish
+from aft_api.supervisor.nodes.forensic import forensic
+from aft_api.supervisor.nodes.human_review import human_review
+from aft_api.supervisor.nodes.monitor import monitor
+from aft_api.supervisor.nodes.planner import planner
+from aft_api.supervisor.nodes.train import train
+from aft_api.supervisor.ports import Ports
+
+Loop = CompiledStateGraph[State, Ports, State, State]
+
+
+def build_loop(saver: BaseCheckpointSaver[str]) -> Loop:
+    """The compiled loop. It stops before each `train`, so that one invocation is one cycle."""
+    graph = StateGraph(State, context_schema=Ports)
+    for name, node in {
+        "train": train,
+        "monitor": monitor,
+        "forensic": forensic,
+        "planner": planner,
+        "human_review": human_review,
+        "curriculum": curriculum,
+        "finish": finish,
+    }.items():
+        graph.add_node(name, node)
+    graph.add_edge(START, "train")
+    graph.add_edge("train", "monitor")
+    graph.add_conditional_edges("monitor", after_monitor, ["forensic", "curriculum"])
+    graph.add_edge("forensic", "planner")
+    graph.add_conditional_edges("planner", after_planner, ["human_review", "train"])
+    graph.add_conditional_edges("human_review", after_human_review, ["train", "finish"])
+    graph.add_conditional_edges("curriculum", after_curriculum, ["train", "finish"])
+    graph.add_edge("finish", END)
+    return graph.compile(checkpointer=saver, interrupt_before=["train"])
+
+
+def after_monitor(state: State) -> str:
+    """Healthy windows go on to the curriculum, the others are looked into."""
+    return "curriculum" if state["verdict"]["healthy"] else "forensic"
+
+
+def after_planner(state: State) -> str:
+    """A repair is trained on; an escalation waits for a human."""
+    return "human_review" if state["repair"]["kind"] == RepairKind.ESCALATE else "train"
+
+
+def after_human_review(state: State) -> str:
+    """Training goes on with what was decided, unless the run was stopped."""
+    return "finish" if state.get("outcome") else "train"
+
+
+def after_curriculum(state: State) -> str:
+    """The next window, until the last step is trained or the run is stopped."""
+    return "finish" if state.get("outcome") or state.get("complete") else "train"

@@ -1,0 +1,80 @@
+"""Jobs: asks a worker for something until it is done, through restarts on either side."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from aft_contracts import ENDED, Contract, EventKind, JobView, LoadStatus, RunLoad, RunSpec
+
+from aft_api.runs.events import record
+from aft_api.runs.leases import LeaseLost
+from aft_api.runs.repository import get_run, note_run
+from aft_api.supervisor.ports import Ports, RunFailed
+from aft_api.worker_client import JobKind, JobSpec, WorkerRefused, WorkerUnreachable
+
+RETRY_CODES = frozenset({"run_not_loaded", "no_free_slot", "job_not_found"})
+"""Answers of a worker that is well but not ready: it restarted, or other runs fill it."""
+
+OnView = Callable[[JobView[Contract]], Awaitable[None]]
+
+
+async def run_job(
+    ports: Ports, run_id: str, kind: JobKind, job_id: str, spec: JobSpec, *, on_view: OnView | None = None
+) -> JobView[Contract]:
+    """The ended job. Waits as long as it takes: a worker that does not answer is asked again until it does.
+
+    Raises:
+        RunFailed: the worker cannot load the run.
+        LeaseLost: the worker has seen a newer owner of the run.
+    """
+    while True:
+        try:
+            await _ensure_loaded(ports, run_id)
+            view = await ports.worker.put(kind, job_id, spec, ports.fence_token)
+            await _note_reachable(ports, run_id)
+            while view.status not in ENDED:
+                if on_view is not None:
+                    await on_view(view)
+                after_step = view.progress[-1].step if view.progress else -1
+                view = await ports.worker.get(kind, job_id, wait_s=ports.settings.poll_s, after_step=after_step)
+        except WorkerUnreachable as error:
+            await _note_unreachable(ports, run_id, error)
+        except WorkerRefused as error:
+            if error.reported.code == "stale_fence":
+                raise LeaseLost(run_id) from error
+            if error.reported.code not in RETRY_CODES:
+                raise
+        else:
+            return view
+        await asyncio.sleep(ports.settings.retry_s)
+
+
+async def _ensure_loaded(ports: Ports, run_id: str) -> None:
+    async with ports.store.reads() as session:
+        row = await get_run(session, run_id)
+    loaded = await ports.worker.load(RunLoad(run_id=run_id, spec=RunSpec.model_validate(row.spec)), ports.fence_token)
+    while loaded.status is LoadStatus.LOADING:
+        loaded = await ports.worker.loaded(run_id, wait_s=ports.settings.poll_s)
+    if loaded.status is LoadStatus.FAILED and loaded.problem is not None:
+        raise RunFailed(loaded.problem)
+    domains = {name: size.model_dump(mode="json") for name, size in loaded.domains.items()}
+    if domains != row.domains:
+        async with ports.store.sessions.begin() as session:
+            await note_run(session, run_id, domains=domains)
+
+
+async def _note_unreachable(ports: Ports, run_id: str, error: WorkerUnreachable) -> None:
+    async with ports.store.sessions.begin() as session:
+        row = await get_run(session, run_id, for_update=True)
+        if row.problem is None:
+            row.problem = error.problem.model_dump(mode="json")
+            await record(
+                session, run_id, EventKind.WORKER_UNREACHABLE, str(error),
+                key=ports.clock().isoformat(), clock=ports.clock, step=row.step, url=ports.worker.base_url,
+            )  # fmt: skip
+
+
+async def _note_reachable(ports: Ports, run_id: str) -> None:
+    async with ports.store.sessions.begin() as session:
+        row = await get_run(session, run_id)
+        if row.problem is not None:
+            await note_run(session, run_id, problem=None)

@@ -1,0 +1,47 @@
+"""curriculum: scores the held-out domains now and then, and answers forgetting with another mix."""
+
+from aft_contracts import EventKind, RunSpec, SetMix, State
+from langgraph.runtime import Runtime
+
+from aft_api.healing.course import apply_command
+from aft_api.healing.mix import adapt_mix
+from aft_api.runs.evaluations import list_evaluations
+from aft_api.runs.events import record
+from aft_api.runs.repository import get_run
+from aft_api.runs.schedules import add_schedule, latest_schedule, was_applied
+from aft_api.supervisor.ports import Ports
+from aft_api.supervisor.scoring import score
+
+
+async def curriculum(state: State, runtime: Runtime[Ports]) -> State:
+    """Windows since the last evaluation: zero when one was made just now."""
+    ports, run_id = runtime.context, state["run_id"]
+    async with ports.store.reads() as session:
+        spec = RunSpec.model_validate((await get_run(session, run_id)).spec)
+    waited = state.get("windows_since_evaluation", 0) + 1
+    ends = state["step"] >= spec.optim.steps
+    if waited < spec.curriculum.every_windows and not ends:
+        return State(windows_since_evaluation=waited, complete=False)
+    evaluation_id = await score(ports, run_id, spec, generation=state["generation"], step=state["step"])
+    if evaluation_id is not None and spec.curriculum.adapt and not ends:
+        await _adapt(ports, run_id, spec, evaluation_id, step=state["step"])
+    return State(windows_since_evaluation=0, complete=ends)
+
+
+async def _adapt(ports: Ports, run_id: str, spec: RunSpec, evaluation_id: str, *, step: int) -> None:
+    cause = f"curriculum:{evaluation_id}"
+    async with ports.store.sessions.begin() as session:
+        if await was_applied(session, run_id, cause):
+            return
+        schedule = await latest_schedule(session, run_id)
+        now = schedule.mix[-1].weights if schedule.mix else {n: d.weight for n, d in spec.data.domains.items()}
+        weights = adapt_mix(await list_evaluations(session, run_id), now, spec.curriculum)
+        if weights is None:
+            return
+        changed = apply_command(schedule, SetMix(weights=weights), step=step, cause=cause, spec=spec)
+        await add_schedule(session, run_id, changed, cause=cause, clock=ports.clock)
+        shares = ", ".join(f"{name} {weight:.3g}" for name, weight in sorted(weights.items()))
+        await record(
+            session, run_id, EventKind.MIX_CHANGED, f"From step {step} the mix is {shares}: a held-out domain got worse.",
+            key=evaluation_id, clock=ports.clock, step=step, before=now, after=weights,
+        )  # fmt: skip

@@ -1,0 +1,89 @@
+"""forensic: asks the worker for evidence and writes the diagnosis."""
+
+from aft_contracts import AnalysisResult, Anomaly, DiagnosisReport, EventKind, State, Suspect, Verdict
+from langgraph.runtime import Runtime
+
+from aft_api.healing.diagnose import Conclusion, conclude
+from aft_api.healing.replay import plan_replay
+from aft_api.healing.suspects import find_suspects
+from aft_api.runs.diagnoses import add_diagnosis, get_diagnosis
+from aft_api.runs.events import record
+from aft_api.supervisor.evidence import Evidence, gather
+from aft_api.supervisor.jobs import run_job
+from aft_api.supervisor.ports import Ports
+
+
+async def forensic(state: State, runtime: Runtime[Ports]) -> State:
+    """The id of the diagnosis of the last window."""
+    ports = runtime.context
+    diagnosis_id = f"{state['window_id']}:d"
+    async with ports.store.reads() as session:
+        if await get_diagnosis(session, diagnosis_id) is not None:
+            return State(diagnosis_id=diagnosis_id)
+    anomalies = tuple(Anomaly.model_validate(anomaly) for anomaly in state["verdict"]["anomalies"])
+    evidence = await gather(ports, state)
+    report = await _diagnose(ports, diagnosis_id, evidence, anomalies)
+    await _write(ports, report)
+    return State(diagnosis_id=diagnosis_id)
+
+
+async def _diagnose(
+    ports: Ports, diagnosis_id: str, evidence: Evidence, anomalies: tuple[Anomaly, ...]
+) -> DiagnosisReport:
+    suspects = find_suspects(anomalies, evidence.steps, evidence.history, evidence.spec.detection)
+    replayed = await _replay(ports, f"{diagnosis_id}:replay", evidence, anomalies, suspects)
+    conclusion = _conclude(replayed, evidence, anomalies, suspects)
+    return DiagnosisReport(
+        diagnosis_id=diagnosis_id,
+        run_id=evidence.window.run_id,
+        window_id=evidence.window.window_id,
+        created_at=ports.clock(),
+        anomalies=anomalies,
+        suspects=suspects,
+        verdict=conclusion.verdict,
+        culprits=conclusion.culprits,
+        reasons=conclusion.reasons,
+        replays=replayed.replays if isinstance(replayed, AnalysisResult) else (),
+        replay_seconds=replayed.seconds if isinstance(replayed, AnalysisResult) else 0.0,
+    )
+
+
+async def _replay(
+    ports: Ports,
+    analysis_id: str,
+    evidence: Evidence,
+    anomalies: tuple[Anomaly, ...],
+    suspects: tuple[Suspect, ...],
+) -> AnalysisResult | str:
+    """The replays, or in words why there are none."""
+    window = evidence.window
+    asked = plan_replay(
+        analysis_id, window.run_id, window.schedule, anomalies, suspects, evidence.spec.repair,
+        window_start=window.start_step,
+    )  # fmt: skip
+    view = await run_job(ports, window.run_id, "analyses", analysis_id, asked)
+    if isinstance(view.result, AnalysisResult):
+        return view.result
+    return view.problem.detail if view.problem else f"the worker gave no result ({view.status})"
+
+
+def _conclude(
+    replayed: AnalysisResult | str,
+    evidence: Evidence,
+    anomalies: tuple[Anomaly, ...],
+    suspects: tuple[Suspect, ...],
+) -> Conclusion:
+    if isinstance(replayed, str):
+        return Conclusion(verdict=Verdict.UNKNOWN, culprits=(), reasons=(f"The replay failed: {replayed}",))
+    return conclude(anomalies, suspects, replayed.replays, evidence.history, evidence.spec.detection)
+
+
+async def _write(ports: Ports, report: DiagnosisReport) -> None:
+    async with ports.store.sessions.begin() as session:
+        await add_diagnosis(session, report, ports.clock)
+        named = f" Culprits: {', '.join(report.culprits)}." if report.culprits else ""
+        await record(
+            session, report.run_id, EventKind.DIAGNOSED, f"Verdict {report.verdict}: {' '.join(report.reasons)}{named}",
+            key=report.diagnosis_id, clock=ports.clock, step=report.anomalies[0].step,
+            diagnosis_id=report.diagnosis_id, verdict=report.verdict, culprits=list(report.culprits),
+        )  # fmt: skip

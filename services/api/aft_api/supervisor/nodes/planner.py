@@ -1,0 +1,132 @@
+"""planner: picks one repair, and either makes it or asks a human."""
+
+from aft_contracts import (
+    DiagnosisReport,
+    EventKind,
+    Repair,
+    RepairKind,
+    Review,
+    ReviewStatus,
+    RunSpec,
+    Schedule,
+    State,
+)
+from langgraph.runtime import Runtime
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aft_api.db.tables import DiagnosisRow
+from aft_api.healing.course import apply_repair
+from aft_api.healing.planner import Course, IncidentHistory, plan_repair
+from aft_api.notify.outbox import announce
+from aft_api.reviews.repository import ask
+from aft_api.runs.diagnoses import choose_repair, earlier_repairs, list_diagnoses
+from aft_api.runs.events import record
+from aft_api.runs.repository import get_run, note_run
+from aft_api.runs.schedules import add_schedule, latest_schedule
+from aft_api.runs.windows import checkpoint_steps
+from aft_api.supervisor.ports import Ports
+
+
+async def planner(state: State, runtime: Runtime[Ports]) -> State:
+    """The repair; and, when a human must be asked, the review that asks."""
+    ports, run_id, diagnosis_id = runtime.context, state["run_id"], state["diagnosis_id"]
+    async with ports.store.sessions.begin() as session:
+        row = await session.get(DiagnosisRow, diagnosis_id)
+        assert row is not None, "forensic wrote the diagnosis before this node began"
+        if row.repair is not None:  # this node ran before and was cut off after its transaction
+            return _position(Repair.model_validate(row.repair), diagnosis_id)
+        spec = RunSpec.model_validate((await get_run(session, run_id)).spec)
+        schedule = await latest_schedule(session, run_id)
+        report = DiagnosisReport.model_validate(row.report)
+        repair = plan_repair(
+            report,
+            await _incident_history(session, report, schedule),
+            spec.repair,
+            course=await _course(session, run_id, spec, schedule, step=state["step"]),
+        )
+        await choose_repair(session, diagnosis_id, repair)
+        await _record(session, ports, report, repair, step=state["step"])
+        if repair.kind is RepairKind.ESCALATE:
+            await _ask_human(session, ports, report, repair, step=state["step"])
+        elif repair.kind is not RepairKind.CONTINUE:
+            cause = f"repair:{diagnosis_id}"
+            changed = apply_repair(schedule, repair, step=state["step"], cause=cause, spec=spec.optim)
+            await add_schedule(session, run_id, changed, cause=cause, clock=ports.clock)
+    return _position(repair, diagnosis_id)
+
+
+def _position(repair: Repair, diagnosis_id: str) -> State:
+    return State(repair=repair.model_dump(mode="json", exclude={"proposal"}), review_id=_review_id(diagnosis_id))
+
+
+def _review_id(diagnosis_id: str) -> str:
+    return f"{diagnosis_id}:review"
+
+
+async def _course(session: AsyncSession, run_id: str, spec: RunSpec, schedule: Schedule, *, step: int) -> Course:
+    return Course(
+        step=step,
+        clip_norm=schedule.clip_at(step) or spec.optim.clip_norm,
+        checkpoint_steps=tuple(await checkpoint_steps(session, run_id, schedule, step)),
+        probation_steps=spec.checkpoint.probation_steps,
+    )
+
+
+async def _incident_history(session: AsyncSession, report: DiagnosisReport, schedule: Schedule) -> IncidentHistory:
+    first_bad_step = min(anomaly.step for anomaly in report.anomalies)
+    earlier = await earlier_repairs(session, report.run_id, report.diagnosis_id)
+    repairs = [(step, repair) for step, repair in earlier if repair.kind is not RepairKind.CONTINUE]
+    domain_of = {
+        suspect.sample_id: suspect.domain
+        for diagnosis in await list_diagnoses(session, report.run_id)
+        for suspect in diagnosis.suspects
+    }
+    sizes = {name: int(size["rows"]) for name, size in ((await get_run(session, report.run_id)).domains or {}).items()}
+    return IncidentHistory(
+        attempts=sum(step == first_bad_step for step, _ in repairs),
+        repair_steps=tuple(step for step, _ in repairs),
+        blacklisted={name: _banned_in(name, schedule, domain_of) for name in sizes},
+        domain_rows=sizes,
+    )
+
+
+def _banned_in(domain: str, schedule: Schedule, domain_of: dict[str, str]) -> int:
+    # An id that a human banned may belong to any domain: it counts in each, so that we ask sooner, not later.
+    return sum(domain_of.get(entry.sample_id, domain) == domain for entry in schedule.blacklist)
+
+
+async def _record(session: AsyncSession, ports: Ports, report: DiagnosisReport, repair: Repair, *, step: int) -> None:
+    await record(
+        session, report.run_id, EventKind.REPAIR_CHOSEN, f"Repair {repair.kind}: {' '.join(repair.reasons)}",
+        key=report.diagnosis_id, clock=ports.clock, step=step,
+        diagnosis_id=report.diagnosis_id, repair=repair.model_dump(mode="json"),
+    )  # fmt: skip
+
+
+async def _ask_human(
+    session: AsyncSession, ports: Ports, report: DiagnosisReport, repair: Repair, *, step: int
+) -> None:
+    review = Review(
+        review_id=_review_id(report.diagnosis_id),
+        run_id=report.run_id,
+        diagnosis_id=report.diagnosis_id,
+        question=_question(report, repair),
+        proposal=repair.proposal,
+        status=ReviewStatus.OPEN,
+        created_at=ports.clock(),
+    )
+    if await ask(session, review):
+        await note_run(session, report.run_id, review_id=review.review_id)
+        await record(
+            session, report.run_id, EventKind.REVIEW_REQUESTED, review.question,
+            key=review.review_id, clock=ports.clock, step=step, review_id=review.review_id,
+        )  # fmt: skip
+        await announce(
+            session, report.run_id, EventKind.REVIEW_REQUESTED, review.question,
+            key=review.review_id, settings=ports.settings, clock=ports.clock, review=review,
+        )  # fmt: skip
+
+
+def _question(report: DiagnosisReport, repair: Repair) -> str:
+    proposed = f"{repair.proposal.kind}: {' '.join(repair.proposal.reasons)}" if repair.proposal else "to go on"
+    return f"Verdict {report.verdict}. {' '.join(repair.reasons)} Proposed is {proposed}"

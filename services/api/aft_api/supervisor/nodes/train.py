@@ -1,0 +1,141 @@
+"""train: dispatches one window, waits for it, and stores what it did."""
+
+from aft_contracts import (
+    Contract,
+    EventKind,
+    JobStatus,
+    JobView,
+    Problem,
+    RunSpec,
+    State,
+    WindowResult,
+    WindowSpec,
+)
+from langgraph.runtime import Runtime
+
+from aft_api.runs.commands import pending_commands
+from aft_api.runs.events import record
+from aft_api.runs.repository import get_run, note_run
+from aft_api.runs.windows import complete_window, fail_window, get_window, note_progress
+from aft_api.supervisor.jobs import run_job
+from aft_api.supervisor.planning import Place, plan_window
+from aft_api.supervisor.ports import Ports, RunFailed
+from aft_api.supervisor.scoring import score
+from aft_api.worker_client import WorkerAnswerInvalid
+
+MAX_ATTEMPTS = 3
+
+
+async def train(state: State, runtime: Runtime[Ports]) -> State:
+    """Where the loop stands after the next window; the same place when no step is left."""
+    ports, run_id = runtime.context, state["run_id"]
+    async with ports.store.reads() as session:
+        spec = RunSpec.model_validate((await get_run(session, run_id)).spec)
+    if state.get("window_index", 0) == 0:
+        await score(ports, run_id, spec, generation=0, step=0)
+    async with ports.store.sessions.begin() as session:
+        planned = await plan_window(session, run_id, spec, state, ports.clock)
+    if isinstance(planned, Place):
+        return State(generation=planned.generation, step=planned.step, window_id="")
+    result = await _train_window(ports, planned)
+    return State(
+        generation=planned.generation,
+        step=result.end_step,
+        window_index=planned.index + 1,
+        window_id=planned.window_id,
+    )
+
+
+async def _train_window(ports: Ports, spec: WindowSpec) -> WindowResult:
+    known = await _known_result(ports, spec.window_id)
+    if known is not None:
+        return known
+
+    async def on_view(view: JobView[Contract]) -> None:
+        async with ports.store.sessions.begin() as session:
+            await note_progress(session, spec.window_id, view)
+            told = await pending_commands(session, spec.run_id)
+        if told:  # commands hold from the next step boundary: end the window there
+            await ports.worker.cancel(spec.window_id, ports.fence_token)
+
+    while True:
+        try:
+            view = await run_job(ports, spec.run_id, "windows", spec.window_id, spec, on_view=on_view)
+        except WorkerAnswerInvalid as error:
+            await _fail(ports, spec, error.problem)
+            continue
+        if view.status is JobStatus.FAILED or not _fits(view.result, spec):
+            await _fail(ports, spec, view.problem or _misfit(view, spec))
+            continue
+        assert isinstance(view.result, WindowResult)
+        await _commit(ports, spec, view.result)
+        return view.result
+
+
+async def _known_result(ports: Ports, window_id: str) -> WindowResult | None:
+    async with ports.store.reads() as session:
+        row = await get_window(session, window_id)
+    if row is None or row.status != JobStatus.COMMITTED:
+        return None
+    return WindowResult.model_validate(row.result)
+
+
+async def _commit(ports: Ports, spec: WindowSpec, result: WindowResult) -> None:
+    withheld = sum(not step.applied for step in result.metrics.steps)
+    async with ports.store.sessions.begin() as session:
+        await complete_window(session, spec.window_id, result, ports.clock)
+        await note_run(session, spec.run_id, step=result.end_step, generation=spec.generation)
+        await record(
+            session, spec.run_id, EventKind.WINDOW_COMMITTED,
+            f"Window {spec.index} trained steps {result.start_step} to {result.end_step - 1}"
+            + (f"; {withheld} updates were withheld." if withheld else "."),
+            key=spec.window_id, clock=ports.clock, step=result.end_step, window_id=spec.window_id,
+            checkpoint=result.checkpoint.model_dump(mode="json"),
+        )  # fmt: skip
+        for number, note in enumerate(result.notes):
+            await record(
+                session, spec.run_id, EventKind.WORKER_NOTE, note.message,
+                key=f"{spec.window_id}:{number}", clock=ports.clock, step=result.start_step, note=note.kind,
+            )  # fmt: skip
+
+
+async def _fail(ports: Ports, spec: WindowSpec, problem: Problem) -> None:
+    """Record a failed attempt.
+
+    Raises:
+        RunFailed: it was the last one.
+    """
+    async with ports.store.sessions.begin() as session:
+        attempts = await fail_window(session, spec.window_id, problem)
+        await record(
+            session, spec.run_id, EventKind.WINDOW_FAILED,
+            f"Window {spec.index} failed, attempt {attempts} of {MAX_ATTEMPTS}: {problem.detail}",
+            key=f"{spec.window_id}:{attempts}", clock=ports.clock, step=spec.start_step, code=problem.code,
+        )  # fmt: skip
+    if attempts >= MAX_ATTEMPTS:
+        raise RunFailed(problem)
+
+
+def _fits(result: Contract | None, spec: WindowSpec) -> bool:
+    """Whether a result speaks of the steps that were asked for, in order and without a gap."""
+    if not isinstance(result, WindowResult) or result.window_id != spec.window_id:
+        return False
+    steps = [step.step for step in result.metrics.steps]
+    return (
+        result.start_step == spec.start_step
+        and result.end_step <= spec.start_step + spec.num_steps
+        and steps == list(range(result.start_step, result.end_step))
+        and result.checkpoint.step == result.end_step
+    )
+
+
+def _misfit(view: JobView[Contract], spec: WindowSpec) -> Problem:
+    return Problem(
+        title="The worker's answer is not what the protocol says.",
+        status=502,
+        code="worker_answer_invalid",
+        detail=(
+            f"The result of {spec.window_id} does not cover steps {spec.start_step} to "
+            f"{spec.start_step + spec.num_steps - 1} in order; its status was {view.status}."
+        ),
+    )

@@ -1,0 +1,123 @@
+"""Plans the next window: folds in what humans asked for and writes the intent, in one transaction."""
+
+from dataclasses import dataclass
+
+from aft_contracts import (
+    Answer,
+    CommandRecord,
+    CommandStatus,
+    Pause,
+    Repair,
+    Resume,
+    RunSpec,
+    Schedule,
+    State,
+    Stop,
+    WindowSpec,
+    window_id_of,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aft_api.clock import Clock
+from aft_api.errors import AftError
+from aft_api.healing.course import apply_command, apply_repair
+from aft_api.reviews.repository import get_review
+from aft_api.runs.commands import pending_commands, settle_command
+from aft_api.runs.schedules import add_schedule, latest_schedule
+from aft_api.runs.windows import get_window, intend_window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the run trains next."""
+
+    generation: int
+    step: int
+    index: int
+
+    def window_id(self, run_id: str) -> str:
+        """The id of the window that begins here."""
+        return window_id_of(run_id, self.generation, self.index)
+
+
+def place_of(state: State, schedule: Schedule) -> Place:
+    """Where the loop stands, or the branch point when the schedule was rolled back since."""
+    index, generation, step = state.get("window_index", 0), state.get("generation", 0), state.get("step", 0)
+    if schedule.generation > generation:
+        return Place(generation=schedule.generation, step=schedule.branches[-1].step, index=index)
+    return Place(generation=generation, step=step, index=index)
+
+
+async def plan_window(
+    session: AsyncSession, run_id: str, spec: RunSpec, state: State, clock: Clock
+) -> WindowSpec | Place:
+    """The next window, its intent written; or, when no step is left, the place where the run stands.
+
+    Called again after a crash it gives the same window: the intent, once written, is not reconsidered.
+    """
+    schedule = await latest_schedule(session, run_id)
+    intended = await get_window(session, place_of(state, schedule).window_id(run_id))
+    if intended is not None:
+        return WindowSpec.model_validate(intended.spec)
+    schedule = await _carry_out_commands(session, run_id, spec, state, schedule, clock)
+    place = place_of(state, schedule)
+    left = spec.optim.steps - place.step
+    if left <= 0:
+        return place
+    window = WindowSpec(
+        window_id=place.window_id(run_id),
+        run_id=run_id,
+        generation=place.generation,
+        index=place.index,
+        start_step=place.step,
+        num_steps=min(spec.window.steps, left),
+        schedule=schedule,
+    )
+    await intend_window(session, window, clock)
+    return window
+
+
+async def _carry_out_commands(
+    session: AsyncSession, run_id: str, spec: RunSpec, state: State, schedule: Schedule, clock: Clock
+) -> Schedule:
+    for record in await pending_commands(session, run_id):
+        if isinstance(record.command, Pause | Stop) or _only_unpauses(record):
+            continue  # the driver's business, between two cycles
+        step = place_of(state, schedule).step
+        try:
+            changed, outcome = await _carried_out(session, record, spec, schedule, step)
+        except AftError as error:
+            await settle_command(session, record, CommandStatus.REFUSED, str(error), step=step, clock=clock)
+            continue
+        if changed.version != schedule.version:
+            await add_schedule(session, run_id, changed, cause=f"command:{record.command_id}", clock=clock)
+        schedule = changed
+        await settle_command(session, record, CommandStatus.APPLIED, outcome, step=step, clock=clock)
+    return schedule
+
+
+async def _carried_out(
+    session: AsyncSession, record: CommandRecord, spec: RunSpec, schedule: Schedule, step: int
+) -> tuple[Schedule, str]:
+    """The schedule after the command, and what that means in words."""
+    cause = f"command:{record.command_id}"
+    if isinstance(record.command, Resume):
+        repair = await _agreed_repair(session, record.command)
+        if repair is None:
+            return schedule, f"goes on unchanged from step {step}"
+        return apply_repair(
+            schedule, repair, step=step, cause=cause, spec=spec.optim
+        ), f"{repair.kind} from step {step}"
+    return apply_command(schedule, record.command, step=step, cause=cause, spec=spec), f"holds from step {step}"
+
+
+async def _agreed_repair(session: AsyncSession, command: Resume) -> Repair | None:
+    if command.answer is Answer.EDIT:
+        return command.repair
+    if command.answer is Answer.APPROVE and command.review_id is not None:
+        return (await get_review(session, command.review_id)).proposal
+    return None
+
+
+def _only_unpauses(record: CommandRecord) -> bool:
+    return isinstance(record.command, Resume) and record.command.review_id is None

@@ -1,0 +1,79 @@
+"""The workers that this control plane knows, and which of them takes a run."""
+
+import asyncio
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import httpx
+from aft_contracts import Problem, RunSpec, WorkerInfo
+
+from aft_api.db.engine import Store
+from aft_api.errors import AftError
+from aft_api.runs.repository import get_run, note_run
+from aft_api.worker_client import WorkerAnswerInvalid, WorkerClient, WorkerRefused, WorkerUnreachable
+
+
+class SpecRefused(AftError):
+    """The worker cannot train what the spec describes."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, reported: Problem) -> None:
+        self.reported = reported
+        super().__init__(reported.detail, **reported.facts)
+
+    @property
+    def problem(self) -> Problem:
+        """The worker's own problem: its code says what is wrong."""
+        return self.reported.model_copy(update={"status": int(self.status)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Workers by base URL."""
+
+    store: Store
+    http: httpx.AsyncClient
+    urls: tuple[str, ...]
+
+    async def choose(self, run_id: str) -> WorkerClient:
+        """The run's worker: the one it had, else the one with most free slots, else the first."""
+        async with self.store.reads() as session:
+            known = (await get_run(session, run_id)).worker_url
+        url = known if known in self.urls else await self._freest()
+        if url != known:
+            async with self.store.sessions.begin() as session:
+                await note_run(session, run_id, worker_url=url)
+        return WorkerClient(self.http, url)
+
+    async def look(self) -> dict[str, WorkerInfo | None]:
+        """What each worker says of itself; None for one that does not answer."""
+        answers = await asyncio.gather(*(self._info(url) for url in self.urls))
+        return dict(zip(self.urls, answers, strict=True))
+
+    async def check(self, spec: RunSpec) -> None:
+        """Let a worker look at a spec before it is accepted; when none answers, the run's load will tell.
+
+        Raises:
+            SpecRefused: the model or the data cannot be read.
+        """
+        for url, info in (await self.look()).items():
+            if info is not None:
+                try:
+                    await WorkerClient(self.http, url).check(spec)
+                except WorkerRefused as error:
+                    raise SpecRefused(error.reported) from error
+                except (WorkerUnreachable, WorkerAnswerInvalid):
+                    continue
+                return
+
+    async def _freest(self) -> str:
+        infos = await self.look()
+        free = {url: info.slots - len(info.run_ids) for url, info in infos.items() if info is not None}
+        return max(free, key=lambda url: free[url]) if free else self.urls[0]
+
+    async def _info(self, url: str) -> WorkerInfo | None:
+        try:
+            return await WorkerClient(self.http, url).info()
+        except AftError:
+            return None

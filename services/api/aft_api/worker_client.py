@@ -1,0 +1,171 @@
+"""The worker's protocol, from the control plane's side; every foreign answer is checked here."""
+
+from typing import Any, Literal, TypeVar
+
+import httpx
+from aft_contracts import (
+    AnalysisResult,
+    AnalysisSpec,
+    Contract,
+    EvaluationResult,
+    EvaluationSpec,
+    ExportJob,
+    ExportResult,
+    JobRequest,
+    JobView,
+    LoadedRun,
+    Problem,
+    RunLoad,
+    RunSpec,
+    WindowResult,
+    WindowSpec,
+    WorkerInfo,
+    digest_of,
+)
+from pydantic import BaseModel, ValidationError
+
+from aft_api.errors import AftError
+
+JobKind = Literal["windows", "analyses", "evaluations", "exports"]
+JobSpec = WindowSpec | AnalysisSpec | EvaluationSpec | ExportJob
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+VIEWS: dict[JobKind, type[JobView[Any]]] = {
+    "windows": JobView[WindowResult],
+    "analyses": JobView[AnalysisResult],
+    "evaluations": JobView[EvaluationResult],
+    "exports": JobView[ExportResult],
+}
+ANSWER_S = 30.0
+
+
+class WorkerUnreachable(AftError):
+    """The worker does not answer."""
+
+
+class WorkerRefused(AftError):
+    """The worker answered with an error."""
+
+    def __init__(self, reported: Problem) -> None:
+        self.reported = reported
+        super().__init__(reported.detail, code=reported.code, status=reported.status)
+
+
+class WorkerAnswerInvalid(AftError):
+    """The worker's answer is not what the protocol says."""
+
+
+class WorkerClient:
+    """One worker, at one base URL."""
+
+    def __init__(self, http: httpx.AsyncClient, base_url: str) -> None:
+        self._http, self.base_url = http, base_url.rstrip("/")
+
+    async def info(self) -> WorkerInfo:
+        """Who it is and what it holds."""
+        return await self._call("GET", "/v1/worker", WorkerInfo, answer_s=5.0)
+
+    async def check(self, spec: RunSpec) -> None:
+        """Have it look at a spec's model and data without loading them."""
+        await self._send("POST", "/v1/checks", body=spec, answer_s=ANSWER_S)
+
+    async def load(self, load: RunLoad, fence_token: int) -> LoadedRun:
+        """Ask it to hold a run; asking again is harmless."""
+        request = JobRequest[RunLoad](spec=load, spec_hash=digest_of(load), fence_token=fence_token)
+        return await self._call("PUT", f"/v1/runs/{load.run_id}", LoadedRun, body=request)
+
+    async def loaded(self, run_id: str, *, wait_s: float) -> LoadedRun:
+        """The run as the worker holds it, after waiting for a change at most `wait_s`."""
+        return await self._call("GET", f"/v1/runs/{run_id}", LoadedRun, params={"wait_s": wait_s}, answer_s=wait_s)
+
+    async def release(self, run_id: str, fence_token: int) -> None:
+        """Let it forget the run; a worker that does not hold it agrees."""
+        await self._send("DELETE", f"/v1/runs/{run_id}", params={"fence_token": fence_token}, answer_s=ANSWER_S)
+
+    async def put(self, kind: JobKind, job_id: str, spec: JobSpec, fence_token: int) -> JobView[Contract]:
+        """Ask for a job; the same id and spec give the same job."""
+        request = JobRequest[JobSpec](spec=spec, spec_hash=digest_of(spec), fence_token=fence_token)
+        return await self._job("PUT", kind, job_id, body=request)
+
+    async def get(self, kind: JobKind, job_id: str, *, wait_s: float, after_step: int) -> JobView[Contract]:
+        """The job, after waiting at most `wait_s` for its end or for a step behind `after_step`."""
+        params = {"wait_s": wait_s, "after_step": after_step}
+        return await self._job("GET", kind, job_id, params=params, answer_s=wait_s)
+
+    async def cancel(self, window_id: str, fence_token: int) -> None:
+        """Ask it to stop after the current step."""
+        await self._send(
+            "POST", f"/v1/windows/{window_id}/cancel", params={"fence_token": fence_token}, answer_s=ANSWER_S
+        )
+
+    async def _job(
+        self,
+        method: str,
+        kind: JobKind,
+        job_id: str,
+        *,
+        body: BaseModel | None = None,
+        params: dict[str, float] | None = None,
+        answer_s: float = ANSWER_S,
+    ) -> JobView[Contract]:
+        view = await self._call(
+            method, f"/v1/{kind}/{job_id}", VIEWS[kind], body=body, params=params, answer_s=answer_s
+        )
+        if view.job_id != job_id:
+            raise WorkerAnswerInvalid(f"{self.base_url} was asked for {job_id} and answered about {view.job_id}.")
+        return view
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        shape: type[ModelT],
+        *,
+        body: BaseModel | None = None,
+        params: dict[str, float] | None = None,
+        answer_s: float = ANSWER_S,
+    ) -> ModelT:
+        response = await self._send(method, path, body=body, params=params, answer_s=answer_s)
+        try:
+            return shape.model_validate_json(response.content)
+        except ValidationError as error:
+            raise WorkerAnswerInvalid(
+                f"{method} {self.base_url}{path} answered {response.status_code} with something that is not a "
+                f"{shape.__name__}: {error.errors()[0]['msg']}. Check that the worker's version fits this API's."
+            ) from error
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: BaseModel | None = None,
+        params: dict[str, float] | None = None,
+        answer_s: float,
+    ) -> httpx.Response:
+        try:
+            response = await self._http.request(
+                method,
+                self.base_url + path,
+                content=None if body is None else body.model_dump_json(),
+                headers={"content-type": "application/json"},
+                params=params,
+                timeout=httpx.Timeout(answer_s + 10.0, connect=5.0),
+            )
+        except httpx.HTTPError as error:
+            raise WorkerUnreachable(
+                f"The worker at {self.base_url} does not answer ({type(error).__name__}). "
+                "Start it with `aft worker`, or correct AFT_WORKER_URLS.",
+                url=self.base_url,
+            ) from error
+        if response.is_success:
+            return response
+        raise WorkerRefused(self._reported(response))
+
+    def _reported(self, response: httpx.Response) -> Problem:
+        try:
+            return Problem.model_validate_json(response.content)
+        except ValidationError as error:
+            raise WorkerAnswerInvalid(
+                f"{self.base_url} answered {response.status_code} without a problem document."
+            ) from error

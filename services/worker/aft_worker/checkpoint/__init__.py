@@ -1,0 +1,1 @@
+"""Committed, verified states of a run on disk."""

@@ -1,0 +1,1 @@
+"""Per-sample evidence for any loss function, in the textbook form."""

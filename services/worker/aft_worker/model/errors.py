@@ -1,0 +1,71 @@
+"""What can be wrong with a model directory or with what is asked of it."""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from pathlib import Path
+
+from aft_worker.errors import WorkerError
+
+
+class ModelFileMissing(WorkerError):
+    """A file of the model is missing."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, path: Path, needed_for: str) -> None:
+        self.path = path
+        super().__init__(
+            f"{path} does not exist; {needed_for}. Give a Hugging Face model directory on the worker's disk.",
+            path=str(path),
+        )
+
+
+class UnknownModelFamily(WorkerError):
+    """The model's architecture is not one this decoder knows."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, model_type: str, supported: Iterable[str]) -> None:
+        self.model_type, self.supported = model_type, tuple(supported)
+        super().__init__(
+            f"config.json has model_type {model_type!r}; supported are {', '.join(self.supported)}.",
+            model_type=model_type,
+            supported=list(self.supported),
+        )
+
+
+class InvalidModelConfig(WorkerError):
+    """A value in config.json is missing, impossible, or asks for something this decoder does not do."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, key: str, given: object, expected: str) -> None:
+        self.key, self.given = key, given
+        super().__init__(f"config.json has {key} = {given!r}; expected {expected}.", key=key)
+
+
+class WeightMismatch(WorkerError):
+    """The weights do not fit the config."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, name: str, given: object, expected: object) -> None:
+        self.name = name
+        super().__init__(
+            f"Weight {name} is {given}; config.json calls for {expected}. Are both from the same model?", name=name
+        )
+
+
+class UnknownLoraTarget(WorkerError):
+    """An adapter was asked for on a layer that the model does not have."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, given: Iterable[str], available: Iterable[str]) -> None:
+        self.given, self.available = tuple(given), tuple(available)
+        super().__init__(
+            f"LoRA targets {', '.join(self.given)} are no dense layers of this model; "
+            f"it has {', '.join(self.available)}, or say all-linear.",
+            given=list(self.given),
+            available=list(self.available),
+        )

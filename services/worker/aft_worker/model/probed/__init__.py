@@ -1,0 +1,1 @@
+"""Operations on parameters whose backward pass also measures each sample's gradient."""

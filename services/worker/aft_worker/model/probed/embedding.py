@@ -1,0 +1,46 @@
+"""The token embedding, trained, with the part that it shares with a tied head."""
+
+# B batch, T tokens, D hidden size, V vocabulary
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from aft_worker.model.probed.probe import Probe
+
+Tie = Float[Array, "batch tokens hidden"]
+"""Zeros that the embedding hands to a tied head.
+
+Head and embedding add up in one table, so a sample's squared norm is ||E||^2 + ||H||^2 + 2 <E, H>. The head's backward
+pass, which runs first, returns as cotangent of the tie the rows of its own gradient H that the sample's tokens look up;
+the embedding's backward pass then has both sides of <E, H>.
+"""
+
+
+@jax.custom_vjp
+def embed(
+    tokens: Int[Array, "batch tokens"], table: Float[Array, "vocab hidden"], probe: Probe
+) -> tuple[Float[Array, "batch tokens hidden"], Tie]:
+    """The rows of `table` that `tokens` name, and the tie for a head that uses the same table."""
+    rows_BTD = table[tokens]
+    return rows_BTD, jnp.zeros_like(rows_BTD)
+
+
+def _embed_forward(tokens: Array, table: Array, probe: Probe) -> tuple[tuple[Array, Tie], Any]:
+    return embed(tokens, table, probe), (tokens, jnp.zeros((table.shape[0], 0), table.dtype), probe.shares)
+
+
+def _embed_backward(saved: Any, cotangents: tuple[Array, Tie]) -> tuple[None, Array, Probe]:
+    tokens, vocabulary, shares = saved
+    g_BTD, head_rows_BTD = cotangents
+    same_BTT = tokens[:, :, None] == tokens[:, None, :]
+    gram_BTT = jnp.einsum("btd,bsd->bts", g_BTD, g_BTD)
+    squared_norms = jnp.where(same_BTT, gram_BTT, 0.0).sum((1, 2)) + 2.0 * (g_BTD * head_rows_BTD).sum((1, 2))
+    empty = jnp.zeros((vocabulary.shape[0], g_BTD.shape[2]), g_BTD.dtype)
+    d_table = empty.at[tokens].add(g_BTD * shares[:, None, None])
+    return None, d_table, Probe(squared_norms, jnp.zeros_like(shares))
+
+
+embed.defvjp(_embed_forward, _embed_backward)

@@ -1,0 +1,129 @@
+"""The language-model head and its cross-entropy as one operation, with a frozen table and with a trained one."""
+
+# B batch, T tokens, N = B * T positions, C positions a chunk, D hidden size, V vocabulary
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from aft_worker.model.probed.embedding import Tie
+from aft_worker.model.probed.probe import Probe, dense_gradient
+
+CHUNK_LOGITS = 2**23
+"""Logits that are in memory at a time under a frozen head (32 MiB in float32)."""
+
+
+@jax.custom_vjp
+def frozen_head_nll(
+    hidden: Float[Array, "positions hidden"],
+    table: Float[Array, "vocab hidden"],
+    targets: Int[Array, " positions"],
+    needed: Bool[Array, " positions"],
+) -> Float[Array, " positions"]:
+    """`logsumexp(h E') - (h E')[target]` in nats where `needed`, else 0; the table is not trained.
+
+    Positions that carry no loss are never multiplied with the table, and no array of positions x vocabulary exists.
+    """
+    return _in_chunks(_chunk_nll, hidden, table, targets, needed)
+
+
+def _frozen_forward(hidden: Array, table: Array, targets: Array, needed: Array) -> tuple[Array, Array]:
+    # The gradient is linear in the cotangent of each position, so it is made here, while the logits are at hand.
+    nll_N, pull_ND = _in_chunks(_chunk_nll_and_pull, hidden, table, targets, needed)
+    return nll_N, pull_ND
+
+
+def _frozen_backward(pull_ND: Array, g_N: Array) -> tuple[Array, None, None, None]:
+    return pull_ND * g_N[:, None], None, None, None
+
+
+frozen_head_nll.defvjp(_frozen_forward, _frozen_backward)
+
+
+def _chunk_nll(hidden: Array, table: Array, targets: Array) -> Array:
+    logits_CV = jnp.einsum("cd,vd->cv", hidden, table)
+    return jax.nn.logsumexp(logits_CV, axis=1) - _at(logits_CV, targets)
+
+
+def _chunk_nll_and_pull(hidden: Array, table: Array, targets: Array) -> tuple[Array, Array]:
+    logits_CV = jnp.einsum("cd,vd->cv", hidden, table)
+    top_C = logits_CV.max(1)
+    exp_CV = jnp.exp(logits_CV - top_C[:, None])
+    sum_C = exp_CV.sum(1)
+    pull_CD = (exp_CV @ table) / sum_C[:, None] - table[targets]
+    return jnp.log(sum_C) + top_C - _at(logits_CV, targets), pull_CD
+
+
+def _at(logits: Float[Array, "*shape vocab"], targets: Int[Array, "*shape"]) -> Float[Array, "*shape"]:
+    return jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+
+
+def _in_chunks(
+    of_chunk: Callable[[Array, Array, Array], Any], hidden: Array, table: Array, targets: Array, needed: Array
+) -> Any:
+    """`of_chunk` over all needed positions, chunk by chunk; zeros elsewhere."""
+    positions = hidden.shape[0]
+    size = min(positions, max(64, CHUNK_LOGITS // table.shape[0] // 64 * 64))
+    # Needed positions first, so that whole chunks of padding and prompt fall away.
+    order_N = jnp.argsort(~needed, stable=True)
+    chunks = -(-positions // size)
+    rows = jnp.pad(order_N, (0, chunks * size - positions)).reshape(chunks, size)
+    counts = jnp.clip(needed.sum() - jnp.arange(chunks) * size, 0, size)
+
+    def run(carry: None, chunk: tuple[Array, Array]) -> tuple[None, Any]:
+        rows_C, count = chunk
+        inputs = hidden[rows_C], table, targets[rows_C]
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(of_chunk, *inputs))
+        return carry, jax.lax.cond(count > 0, lambda: of_chunk(*inputs), lambda: nothing)
+
+    _, stacked = jax.lax.scan(run, None, (rows, counts))
+
+    def put_back(leaf: Array) -> Array:
+        flat = leaf.reshape(chunks * size, *leaf.shape[2:])[:positions]
+        back = jnp.zeros_like(flat).at[order_N].set(flat, unique_indices=True)
+        return jnp.where(needed.reshape(-1, *[1] * (back.ndim - 1)), back, 0.0)
+
+    return jax.tree.map(put_back, stacked)
+
+
+@jax.custom_vjp
+def trained_head_nll(
+    hidden: Float[Array, "batch tokens hidden"],
+    table: Float[Array, "vocab hidden"],
+    tie: Tie,
+    tokens: Int[Array, "batch tokens"],
+    targets: Int[Array, "batch tokens"],
+    needed: Bool[Array, "batch tokens"],
+    probe: Probe,
+) -> Float[Array, "batch tokens"]:
+    """The same with the table trained; `tie` comes from the embedding and matters when both share one table."""
+    return _trained_forward(hidden, table, tie, tokens, targets, needed, probe)[0]
+
+
+def _trained_forward(
+    hidden: Array, table: Array, tie: Tie, tokens: Array, targets: Array, needed: Array, probe: Probe
+) -> tuple[Array, Any]:
+    logits_BTV = jnp.einsum("btd,vd->btv", hidden, table)
+    lse_BT = jax.nn.logsumexp(logits_BTV, axis=-1)
+    nll_BT = jnp.where(needed, lse_BT - _at(logits_BTV, targets), 0.0)
+    return nll_BT, (hidden, table, logits_BTV, lse_BT, tokens, targets, needed, probe.shares)
+
+
+def _trained_backward(saved: Any, g_BT: Array) -> tuple[Array, Array, Tie, None, None, None, Probe]:
+    hidden, table, logits_BTV, lse_BT, tokens, targets, needed, shares = saved
+    # A comparison with iota fuses into the pass over the logits; the gradient of take_along_axis would scatter.
+    is_target_BTV = targets[..., None] == jnp.arange(table.shape[0])
+    g_logits_BTV = jnp.where(needed, g_BT, 0.0)[..., None] * (jnp.exp(logits_BTV - lse_BT[..., None]) - is_target_BTV)
+    d_table, squared_norms = dense_gradient(g_logits_BTV, hidden, shares)
+    batch, length = tokens.shape
+    looked_up = jnp.broadcast_to(tokens[:, None, :], (batch, length, length))
+    g_looked_up_BST = jnp.take_along_axis(g_logits_BTV, looked_up, axis=2)
+    d_tie = jnp.einsum("bst,bsd->btd", g_looked_up_BST, hidden)
+    d_hidden = jnp.einsum("btv,vd->btd", g_logits_BTV, table)
+    return d_hidden, d_table, d_tie, None, None, None, Probe(squared_norms, jnp.zeros_like(shares))
+
+
+trained_head_nll.defvjp(_trained_forward, _trained_backward)

@@ -1,0 +1,1 @@
+"""One optimizer step: loss, gradients, per-sample norms, guard and update, in one compiled function."""
