@@ -52,7 +52,7 @@ class Child:
         """Start the process; its output is appended to the log."""
         self.spec.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.spec.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - the command is ours
                 self.spec.command,
                 env=dict(self.spec.environment),
                 stdin=subprocess.DEVNULL,

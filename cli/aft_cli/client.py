@@ -7,9 +7,6 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
-
-from aft_cli.errors import ApiError, api_unreachable, unexpected_answer
 from aft_contracts import (
     Command,
     CommandRecord,
@@ -26,6 +23,9 @@ from aft_contracts import (
     WindowView,
     WorkerInfo,
 )
+from pydantic import TypeAdapter, ValidationError
+
+from aft_cli.errors import ApiError, api_unreachable, unexpected_answer
 
 AnswerT = TypeVar("AnswerT")
 
@@ -48,7 +48,12 @@ class AftClient:
     """The API's calls as methods; every failure is an `ApiError`."""
 
     def __init__(
-        self, base_url: str, *, user: str | None = None, channel: str = "cli", transport: httpx.BaseTransport | None = None
+        self,
+        base_url: str,
+        *,
+        user: str | None = None,
+        channel: str = "cli",
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._http = httpx.Client(
@@ -96,9 +101,7 @@ class AftClient:
 
     def events(self, run_id: str, *, after: int = 0, limit: int | None = None, wait_s: float = 0.0) -> list[Event]:
         """Events later than `after`; waits up to `wait_s` for the first one."""
-        return self._ask_list(
-            Event, "events", f"/runs/{run_id}/events", wait_s=wait_s, after=after, limit=limit
-        )
+        return self._ask_list(Event, "events", f"/runs/{run_id}/events", wait_s=wait_s, after=after, limit=limit)
 
     def steps(self, run_id: str, *, after: int | None = None) -> list[StepRecord]:
         """Steps of the current lineage beyond step `after`, the running window's among them; without their samples."""

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
-
 from aft_contracts import RunSpec
+from pydantic import BaseModel, ValidationError
 
 LONGEST_VALUE = 60
 
@@ -25,11 +24,11 @@ class FieldFault:
 
 
 class ConfigError(Exception):
-    """A config file cannot be used."""
+    """A config file, or a JSON argument, cannot be used."""
 
-    def __init__(self, path: Path, faults: Sequence[FieldFault]) -> None:
-        self.path, self.faults = path, tuple(faults)
-        super().__init__(f"{path}: " + "; ".join(f"{fault.field}: {fault.expected}" for fault in faults))
+    def __init__(self, source: Path | str, faults: Sequence[FieldFault]) -> None:
+        self.source, self.faults = str(source), tuple(faults)
+        super().__init__(f"{source}: " + "; ".join(f"{fault.field}: {fault.expected}" for fault in faults))
 
 
 def read_spec(path: Path) -> RunSpec:
@@ -101,9 +100,7 @@ def _written_parts(location: Sequence[str | int], values: Any, error_type: str) 
     parts: list[str] = []
     here = values
     for depth, part in enumerate(location):
-        if isinstance(here, Mapping) and part in here:
-            here = here[part]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+        if part in here if isinstance(here, Mapping) else isinstance(here, list) and part in range(len(here)):
             here = here[part]
         elif not (error_type == "missing" and depth == len(location) - 1):
             continue

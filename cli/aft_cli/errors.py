@@ -39,7 +39,7 @@ def unexpected_answer(url: str, status: int, body: str) -> ApiError:
             title="The answer makes no sense",
             status=status if 400 <= status <= 599 else 502,
             code="unexpected_answer",
-            detail=f"{url} answered {status} with {body[:120]!r}. Check that --api names aft's API, of the same version.",
+            detail=f"{url} answered {status} with {body[:120]!r}. Check that --api names an aft API of this version.",
             facts={"url": url},
         )
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from aft_contracts import Event, EventKind, Repair, Review, RunStatus, StepRecord
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -11,7 +12,6 @@ from rich.text import Text
 
 from aft_cli.run_watch import RunPicture
 from aft_cli.sparkline import sparkline
-from aft_contracts import Event, EventKind, Repair, Review, RunStatus, StepRecord
 
 EVENTS_SHOWN = 9
 STATUS_STYLES = {
@@ -75,7 +75,9 @@ def review_panel(review: Review) -> Panel:
     if review.decision is None:
         lines.add_row(Text(f"Answer with: aft review approve {review.review_id}   (or reject)", style="yellow"))
     else:
-        lines.add_row(Text(f"{review.decision.answer} by {review.decided_by}. {review.decision.message}", style="green"))
+        lines.add_row(
+            Text(f"{review.decision.answer} by {review.decided_by}. {review.decision.message}", style="green")
+        )
     return Panel(lines, title=f"review {review.review_id}", border_style="yellow")
 
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import chitchat_dataset
@@ -51,7 +52,7 @@ def _domain_of(conversation: Mapping[str, Any]) -> str:
 
 def _exchanges(conversation_id: str, conversation: Mapping[str, Any]) -> Iterator[ChatRow]:
     turns = [(message[0]["sender"], _text(message)) for message in conversation["messages"] if message]
-    for index, ((asker, question), (answerer, answer)) in enumerate(zip(turns, turns[1:], strict=False)):
+    for index, ((asker, question), (answerer, answer)) in enumerate(pairwise(turns)):
         if asker != answerer and _is_plain(question, QUESTION_WORDS) and _is_plain(answer, ANSWER_WORDS):
             yield ChatRow(row_id=f"{conversation_id}-{index:03d}", question=question, answer=answer)
 

@@ -41,4 +41,4 @@ Measured = Annotated[
     BeforeValidator(_word_to_number),
     PlainSerializer(_number_or_word, when_used="json"),
 ]
-"""A float that training produced and that may be NaN or infinite: JSON has no word for those, so we use three strings."""
+"""A float from training that may be NaN or infinite; JSON has no word for those, so they travel as strings."""

@@ -11,6 +11,7 @@ class RepairKind(StrEnum):
     """The rung of the ladder."""
 
     CONTINUE = "continue"
+    ADJUST = "adjust"
     BLACKLIST = "blacklist"
     ROLLBACK = "rollback"
     ESCALATE = "escalate"

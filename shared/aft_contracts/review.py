@@ -29,7 +29,7 @@ class Decision(Contract):
     """What a human said."""
 
     answer: Answer
-    """approve: do what is proposed. edit: do `repair` instead. reject: change nothing and go on. respond: the same, with words."""
+    """approve: do what is proposed; edit: do `repair` instead; reject and respond: change nothing and go on."""
     repair: Repair | None = None
     """The repair to make instead; needed by edit, refused otherwise."""
     message: str = Field(default="", max_length=4000)

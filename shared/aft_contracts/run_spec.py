@@ -127,7 +127,7 @@ class DetectionSpec(Contract):
     cusum_threshold: float = Field(default=12.0, gt=0)
     """CUSUM alarm level h, in standard deviations."""
     cusum_lag: int = Field(default=64, ge=8)
-    """Steps between the CUSUM's reference and the step it judges, so that a drift does not hide in its own reference."""
+    """Steps between the CUSUM's reference and the step it judges; a drift must not hide in its own reference."""
 
 
 class RepairPolicy(Contract):

@@ -2,8 +2,11 @@
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Iterator
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -28,18 +31,29 @@ from aft_api.supervisor.graph import build_loop
 from aft_api.supervisor.saver import open_saver
 from aft_api.supervisor.workers import Workers
 
+SUMMARY = "Fine-tunes language models and looks after the run."
 log = structlog.get_logger()
 SQLITE_TAKEN = (
     "Another aft API uses {folder}: SQLite serves one process. Stop it, or set AFT_DATA_DIR or AFT_DATABASE_URL."
 )
 
 
+OnBroken = Callable[[BaseException], None]
+
+
 class DataDirTaken(Exception):
     """Another process owns the embedded store."""
 
 
-def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
-    """The API; its lifespan opens the stores and drives the runs."""
+def _end_process(_: BaseException) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def create_app(settings: Settings, *, clock: Clock = utc_now, on_broken: OnBroken = _end_process) -> FastAPI:
+    """The API; its lifespan opens the stores and drives the runs.
+
+    `on_broken` hears of an error that ended the driving of runs; by default the process ends, and is started again.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -62,14 +76,12 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
                 artifacts=Artifacts(store, settings.artifacts_root),
             )
             app.state.settings, app.state.store, app.state.clock, app.state.fleet = settings, store, clock, fleet
-            async with _background(fleet, _dispatcher(settings, store, http)):
+            async with _background(fleet, _dispatcher(settings, store, http), on_broken):
                 log.info("api_started", store="sqlite" if store.is_sqlite else "postgres", workers=settings.worker_urls)
                 yield
             log.info("api_stopped")
 
-    app = FastAPI(
-        title="aft", version="0.1.0", summary="Fine-tunes language models and looks after the run.", lifespan=lifespan
-    )
+    app = FastAPI(title="aft", version=version("aft"), summary=SUMMARY, lifespan=lifespan)
     install_problem_handlers(app)
     for router in (runs.router, reviews.router, status_endpoints.router, slack_endpoint.router):
         app.include_router(router)
@@ -77,13 +89,25 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
 
 
 @asynccontextmanager
-async def _background(fleet: Fleet, dispatcher: Dispatcher) -> AsyncIterator[None]:
-    """Drive runs and send messages meanwhile; if either breaks, so does the process, in the open."""
-    async with asyncio.TaskGroup() as tasks:
-        owned = [tasks.create_task(fleet.run(), name="fleet"), tasks.create_task(dispatcher.run(), name="dispatcher")]
-        yield
-        for task in owned:
-            task.cancel()
+async def _background(fleet: Fleet, dispatcher: Dispatcher, on_broken: OnBroken) -> AsyncIterator[None]:
+    """Drive runs and send messages meanwhile; a break of either is reported, for nothing would be driven any more."""
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(fleet.run(), name="fleet")
+            tasks.create_task(dispatcher.run(), name="dispatcher")
+
+    def report(task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("background_broke", exc_info=error)
+            on_broken(error)
+
+    task = asyncio.create_task(work(), name="background")
+    task.add_done_callback(report)
+    yield
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _dispatcher(settings: Settings, store: Store, http: httpx.AsyncClient) -> Dispatcher:

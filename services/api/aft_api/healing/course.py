@@ -18,7 +18,7 @@ from aft_contracts import (
     SkipBatch,
 )
 
-from .errors import CommandImpossible
+from aft_api.healing.errors import CommandImpossible
 
 
 def apply_repair(schedule: Schedule, repair: Repair, *, step: int, cause: str, spec: OptimSpec) -> Schedule:

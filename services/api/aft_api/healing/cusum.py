@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord
 
-from .robust import scale_of
-from .robust_z import loss_floor
+from aft_api.healing.robust import scale_of
+from aft_api.healing.robust_z import loss_floor
 
 
 def find_drift(clean: Sequence[StepRecord], spec: DetectionSpec) -> tuple[Anomaly, ...]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, Replay, StepRecord, Suspect, Verdict
 
-from .cusum import elevation
-from .detect import judge
-from .replay import AS_IT_WAS, WITHOUT_SUSPECTS
-from .robust_z import sweep
+from aft_api.healing.cusum import elevation
+from aft_api.healing.detect import judge
+from aft_api.healing.replay import AS_IT_WAS, WITHOUT_SUSPECTS
+from aft_api.healing.robust_z import sweep
 
 
 @dataclass(frozen=True, kw_only=True)

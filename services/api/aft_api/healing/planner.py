@@ -56,7 +56,7 @@ def plan_repair(
     if diagnosis.verdict is Verdict.UNKNOWN:
         proposal = repair if repair.rollback_to_step is not None else None
         return _ask(proposal, "The cause is unknown, so a human decides.")
-    if repair.kind is RepairKind.CONTINUE and repair.lr_factor is None:
+    if repair.kind is RepairKind.CONTINUE:
         return repair
     objections = [
         *_reached_caps(history, policy, course),
@@ -99,7 +99,7 @@ def _rung(diagnosis: DiagnosisReport, policy: RepairPolicy, course: Course) -> R
 def _calmer(policy: RepairPolicy, course: Course, target: int | None, moved: str) -> Repair:
     clip_norm = course.clip_norm * policy.clip_factor
     return Repair(
-        kind=RepairKind.CONTINUE if target is None else RepairKind.ROLLBACK,
+        kind=RepairKind.ADJUST if target is None else RepairKind.ROLLBACK,
         rollback_to_step=target,
         lr_factor=policy.lr_factor,
         clip_norm=clip_norm,

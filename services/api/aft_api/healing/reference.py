@@ -8,10 +8,14 @@ from dataclasses import dataclass
 
 from aft_contracts import DetectionSpec, SampleRecord, StepRecord
 
-from .robust import log_or_none, scale_of
+from aft_api.healing.robust import log_or_none, scale_of
 
-NEAREST_SHARE = 4
-"""A row is compared with the quarter of its domain's rows whose length is nearest …"""
+NEAREST_SHARE = 2
+"""A row is compared with the half of its domain's rows whose length is nearest …
+
+A smaller share would follow length more closely, but bad rows tend to be of one length: one in ten of a domain may be
+four in ten of the nearest quarter, and then they are their own norm.
+"""
 
 NEAREST_MOST = 256
 """… but never with more than this many: beyond it the scale no longer changes."""

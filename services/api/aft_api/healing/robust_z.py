@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord, Withheld
 
-from .non_finite import is_finite
-from .robust import log_or_none, scale_of
+from aft_api.healing.non_finite import is_finite
+from aft_api.healing.robust import log_or_none, scale_of
 
 
 @dataclass(frozen=True, kw_only=True)

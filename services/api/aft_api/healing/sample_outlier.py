@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, SampleRecord, StepRecord, Withheld
 
-from .reference import SampleReference
+from aft_api.healing.reference import SampleReference
 
 
 def find_outliers(window: Iterable[StepRecord], reference: SampleReference, spec: DetectionSpec) -> tuple[Anomaly, ...]:

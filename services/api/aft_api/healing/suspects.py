@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from aft_contracts import Anomaly, DetectionSpec, SampleRecord, StepRecord, Suspect
 
-from .detect import clean_steps
-from .reference import SampleReference
+from aft_api.healing.detect import clean_steps
+from aft_api.healing.reference import SampleReference
 
 
 def find_suspects(

@@ -11,9 +11,7 @@ class ReviewNotFound(AftError):
     status = HTTPStatus.NOT_FOUND
 
     def __init__(self, review_id: str) -> None:
-        super().__init__(
-            f"There is no review {review_id!r}. `aft review list` shows the open ones.", review_id=review_id
-        )
+        super().__init__(f"There is no review {review_id!r}. `aft review list` shows the open ones.", id=review_id)
 
 
 class ReviewAlreadyDecided(AftError):
@@ -45,6 +43,4 @@ class UnexpectedRepair(AftError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
     def __init__(self, answer: str) -> None:
-        super().__init__(
-            f"The answer {answer!r} takes no `repair`; to change the proposal, answer 'edit'.", answer=answer
-        )
+        super().__init__(f"The answer {answer!r} takes no `repair`; to change the proposal, answer 'edit'.")

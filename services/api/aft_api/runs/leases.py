@@ -29,7 +29,7 @@ async def claim_runs(store: Store, owner: str, *, lease_s: float, limit: int) ->
             .values(lease_owner=owner, lease_token=RunRow.lease_token + 1, lease_expires_at=store.now_s + lease_s)
             .returning(RunRow.run_id, RunRow.lease_token)
         )
-        return dict(claimed)
+        return {row.run_id: row.lease_token for row in claimed}
 
 
 async def renew_leases(store: Store, owner: str, run_ids: Collection[str], *, lease_s: float) -> set[str]:

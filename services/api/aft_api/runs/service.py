@@ -150,7 +150,8 @@ async def _answer(session: AsyncSession, run: RunRow, command: Resume, caller: C
     decision = Decision(answer=command.answer, repair=command.repair, message=command.message)
     review = await decide(session, review_id, decision, by=caller.user, clock=clock)
     await record(
-        session, run.run_id, EventKind.REVIEW_DECIDED, f"{caller.user} answered {command.answer} through {caller.channel}.",
+        session, run.run_id, EventKind.REVIEW_DECIDED,
+        f"{caller.user} answered {command.answer} through {caller.channel}.",
         key=review.review_id, clock=clock, step=run.step, review_id=review.review_id, answer=command.answer,
     )  # fmt: skip
     return command.model_copy(update={"review_id": review.review_id})

@@ -127,7 +127,7 @@ class Driver:
 
     async def _invoke(self, given: State | Continue[Any] | None) -> None:
         await self.loop.ainvoke(given, self._config, context=self.ports, durability="sync")
-        await self.saver.prune(self.run_id)
+        await self.saver.forget_past(self.run_id)
         await self._write_artifacts()
 
     async def _write_artifacts(self) -> None:
@@ -169,7 +169,7 @@ class Driver:
             return stance
 
     async def _stop(self, snapshot: StateSnapshot) -> bool:
-        """Send the loop to its end, from wherever it stands; the stop counts as carried out when the end is written."""
+        """Send the loop to its end, from wherever it stands; the stop is carried out once the end is written."""
         if snapshot.created_at is None:
             await self._move(
                 RunStatus.STOPPED, EventKind.RUN_STOPPED, "The run was stopped before it began.", key="end"
@@ -184,7 +184,8 @@ class Driver:
                 stopped = isinstance(told.command, Stop)
                 await settle_command(
                     session, told, CommandStatus.APPLIED if stopped else CommandStatus.REFUSED,
-                    f"stopped at step {step}" if stopped else "the run was stopped first", step=step, clock=self.ports.clock,
+                    f"stopped at step {step}" if stopped else "the run was stopped first",
+                    step=step, clock=self.ports.clock,
                 )  # fmt: skip
         return False
 
@@ -257,7 +258,7 @@ def _stuck_problem(snapshot: StateSnapshot) -> Problem:
         status=500,
         code="loop_stuck",
         detail=(
-            f"The run's checkpoint has nothing left to do although the run has not ended (state: {sorted(snapshot.values)}). "
-            "Was a node of the graph renamed since?"
+            f"The run's checkpoint has nothing left to do although the run has not ended "
+            f"(state: {sorted(snapshot.values)}). Was a node of the graph renamed since?"
         ),
     )

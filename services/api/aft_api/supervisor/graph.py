@@ -20,16 +20,13 @@ Loop = CompiledStateGraph[State, Ports, State, State]
 def build_loop(saver: BaseCheckpointSaver[str]) -> Loop:
     """The compiled loop. It stops before each `train`, so that one invocation is one cycle."""
     graph = StateGraph(State, context_schema=Ports)
-    for name, node in {
-        "train": train,
-        "monitor": monitor,
-        "forensic": forensic,
-        "planner": planner,
-        "human_review": human_review,
-        "curriculum": curriculum,
-        "finish": finish,
-    }.items():
-        graph.add_node(name, node)
+    graph.add_node("train", train)
+    graph.add_node("monitor", monitor)
+    graph.add_node("forensic", forensic)
+    graph.add_node("planner", planner)
+    graph.add_node("human_review", human_review)
+    graph.add_node("curriculum", curriculum)
+    graph.add_node("finish", finish)
     graph.add_edge(START, "train")
     graph.add_edge("train", "monitor")
     graph.add_conditional_edges("monitor", after_monitor, ["forensic", "curriculum"])

@@ -36,7 +36,7 @@ class FencedPostgresSaver(AsyncPostgresSaver):
     """A Postgres saver that writes nothing once the driver's lease has gone to somebody else."""
 
     @asynccontextmanager
-    async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
+    async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:  # noqa: ARG002
         # The stock method holds one asyncio.Lock around every operation even over a pool (langgraph #7259);
         # a connection of its own for each operation needs no lock.
         pool = cast("AsyncConnectionPool[AsyncConnection[DictRow]]", self.conn)

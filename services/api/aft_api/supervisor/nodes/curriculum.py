@@ -42,6 +42,7 @@ async def _adapt(ports: Ports, run_id: str, spec: RunSpec, evaluation_id: str, *
         await add_schedule(session, run_id, changed, cause=cause, clock=ports.clock)
         shares = ", ".join(f"{name} {weight:.3g}" for name, weight in sorted(weights.items()))
         await record(
-            session, run_id, EventKind.MIX_CHANGED, f"From step {step} the mix is {shares}: a held-out domain got worse.",
+            session, run_id, EventKind.MIX_CHANGED,
+            f"From step {step} the mix is {shares}: a held-out domain got worse.",
             key=evaluation_id, clock=ports.clock, step=step, before=now, after=weights,
         )  # fmt: skip

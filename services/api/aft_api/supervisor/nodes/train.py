@@ -1,5 +1,7 @@
 """train: dispatches one window, waits for it, and stores what it did."""
 
+from typing import Any
+
 from aft_contracts import (
     Contract,
     EventKind,
@@ -51,7 +53,7 @@ async def _train_window(ports: Ports, spec: WindowSpec) -> WindowResult:
     if known is not None:
         return known
 
-    async def on_view(view: JobView[Contract]) -> None:
+    async def on_view(view: JobView[Any]) -> None:
         async with ports.store.sessions.begin() as session:
             await note_progress(session, spec.window_id, view)
             told = await pending_commands(session, spec.run_id)

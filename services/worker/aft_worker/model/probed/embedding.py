@@ -29,17 +29,16 @@ def embed(
 
 
 def _embed_forward(tokens: Array, table: Array, probe: Probe) -> tuple[tuple[Array, Tie], Any]:
-    return embed(tokens, table, probe), (tokens, jnp.zeros((table.shape[0], 0), table.dtype), probe.shares)
+    return embed(tokens, table, probe), (tokens, table, probe.shares)
 
 
 def _embed_backward(saved: Any, cotangents: tuple[Array, Tie]) -> tuple[None, Array, Probe]:
-    tokens, vocabulary, shares = saved
+    tokens, table, shares = saved
     g_BTD, head_rows_BTD = cotangents
     same_BTT = tokens[:, :, None] == tokens[:, None, :]
     gram_BTT = jnp.einsum("btd,bsd->bts", g_BTD, g_BTD)
     squared_norms = jnp.where(same_BTT, gram_BTT, 0.0).sum((1, 2)) + 2.0 * (g_BTD * head_rows_BTD).sum((1, 2))
-    empty = jnp.zeros((vocabulary.shape[0], g_BTD.shape[2]), g_BTD.dtype)
-    d_table = empty.at[tokens].add(g_BTD * shares[:, None, None])
+    d_table = jnp.zeros_like(table).at[tokens].add(g_BTD * shares[:, None, None])
     return None, d_table, Probe(squared_norms, jnp.zeros_like(shares))
 
 

@@ -93,37 +93,42 @@ def _in_chunks(
 def trained_head_nll(
     hidden: Float[Array, "batch tokens hidden"],
     table: Float[Array, "vocab hidden"],
-    tie: Tie,
+    tie: Tie | None,
     tokens: Int[Array, "batch tokens"],
     targets: Int[Array, "batch tokens"],
     needed: Bool[Array, "batch tokens"],
     probe: Probe,
 ) -> Float[Array, "batch tokens"]:
-    """The same with the table trained; `tie` comes from the embedding and matters when both share one table."""
+    """The same with the table trained; `tie` comes from the embedding when both share the table, else None."""
     return _trained_forward(hidden, table, tie, tokens, targets, needed, probe)[0]
 
 
 def _trained_forward(
-    hidden: Array, table: Array, tie: Tie, tokens: Array, targets: Array, needed: Array, probe: Probe
+    hidden: Array, table: Array, tie: Tie | None, tokens: Array, targets: Array, needed: Array, probe: Probe
 ) -> tuple[Array, Any]:
     logits_BTV = jnp.einsum("btd,vd->btv", hidden, table)
     lse_BT = jax.nn.logsumexp(logits_BTV, axis=-1)
     nll_BT = jnp.where(needed, lse_BT - _at(logits_BTV, targets), 0.0)
-    return nll_BT, (hidden, table, logits_BTV, lse_BT, tokens, targets, needed, probe.shares)
+    tied_tokens = None if tie is None else tokens
+    return nll_BT, (hidden, table, logits_BTV, lse_BT, tied_tokens, targets, needed, probe.shares)
 
 
-def _trained_backward(saved: Any, g_BT: Array) -> tuple[Array, Array, Tie, None, None, None, Probe]:
-    hidden, table, logits_BTV, lse_BT, tokens, targets, needed, shares = saved
+def _trained_backward(saved: Any, g_BT: Array) -> tuple[Array, Array, Tie | None, None, None, None, Probe]:
+    hidden, table, logits_BTV, lse_BT, tied_tokens, targets, needed, shares = saved
     # A comparison with iota fuses into the pass over the logits; the gradient of take_along_axis would scatter.
     is_target_BTV = targets[..., None] == jnp.arange(table.shape[0])
     g_logits_BTV = jnp.where(needed, g_BT, 0.0)[..., None] * (jnp.exp(logits_BTV - lse_BT[..., None]) - is_target_BTV)
     d_table, squared_norms = dense_gradient(g_logits_BTV, hidden, shares)
-    batch, length = tokens.shape
-    looked_up = jnp.broadcast_to(tokens[:, None, :], (batch, length, length))
-    g_looked_up_BST = jnp.take_along_axis(g_logits_BTV, looked_up, axis=2)
-    d_tie = jnp.einsum("bst,bsd->btd", g_looked_up_BST, hidden)
     d_hidden = jnp.einsum("btv,vd->btd", g_logits_BTV, table)
+    d_tie = None if tied_tokens is None else _looked_up_rows(g_logits_BTV, hidden, tied_tokens)
     return d_hidden, d_table, d_tie, None, None, None, Probe(squared_norms, jnp.zeros_like(shares))
+
+
+def _looked_up_rows(g_logits_BTV: Array, hidden: Array, tokens: Array) -> Tie:
+    """Of each sample's own gradient of the table, the rows that its tokens look up in the embedding."""
+    batch, length = tokens.shape
+    columns = jnp.broadcast_to(tokens[:, None, :], (batch, length, length))
+    return jnp.einsum("bst,bsd->btd", jnp.take_along_axis(g_logits_BTV, columns, axis=2), hidden)
 
 
 trained_head_nll.defvjp(_trained_forward, _trained_backward)

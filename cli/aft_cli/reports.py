@@ -1,0 +1,119 @@
+"""Tables and panels for what the API tells."""
+
+from collections.abc import Iterable
+
+from aft_contracts import DiagnosisReport, Replay, Review, RunView
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from aft_cli.client import WorkerLine
+from aft_cli.live_view import STATUS_STYLES, repair_words
+
+SUSPECTS_SHOWN = 8
+
+
+def runs_table(runs: Iterable[RunView]) -> Table:
+    """Runs, one a line."""
+    table = Table("run", "name", "status", "step", "loss", "generation", "blacklisted", "created", box=None)
+    for run in runs:
+        table.add_row(
+            run.run_id,
+            Text(run.name),
+            Text(run.status, style=STATUS_STYLES[run.status]),
+            f"{run.step}/{run.spec.optim.steps}",
+            "" if run.loss is None else f"{run.loss:.4f}",
+            str(run.generation),
+            str(len(run.schedule.blacklist)),
+            f"{run.created_at:%Y-%m-%d %H:%M}",
+        )
+    return table
+
+
+def run_panel(run: RunView) -> Panel:
+    """One run in full."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row("status", Text(run.status, style=STATUS_STYLES[run.status]))
+    grid.add_row("step", f"{run.step} of {run.spec.optim.steps}, generation {run.generation}")
+    if run.loss is not None:
+        grid.add_row("loss", f"{run.loss:.4f} nats/token")
+    for scored in run.evaluations:
+        scores = ", ".join(f"{domain} {score.loss:.4f}" for domain, score in scored.scores.items())
+        grid.add_row(f"held out, step {scored.step}", scores)
+    for entry in run.schedule.blacklist:
+        grid.add_row("blacklisted", Text(f"{entry.sample_id} from step {entry.step}: {entry.cause}"))
+    if run.review_id is not None:
+        grid.add_row("waits for", Text(f"aft review show {run.review_id}", style="yellow"))
+    if run.export is not None:
+        for name, path in (("adapter", run.export.adapter_path), ("merged", run.export.merged_path)):
+            grid.add_row(*(name, Text(path)) if path else ())
+    if run.problem is not None:
+        grid.add_row("problem", Text(f"{run.problem.title}: {run.problem.detail} [{run.problem.code}]", style="red"))
+    return Panel(grid, title=Text(f"{run.name}  {run.run_id}"), border_style=STATUS_STYLES[run.status])
+
+
+def diagnosis_panel(report: DiagnosisReport) -> Panel:
+    """One report: what the detectors said, who stood out, what the replays showed, and the verdict."""
+    parts: list[RenderableType] = [Text(f"verdict: {report.verdict}", style="bold")]
+    parts += [Text(f"  {reason}") for reason in report.reasons]
+    if report.culprits:
+        parts.append(Text(f"culprits: {', '.join(report.culprits)}", style="red"))
+    parts += [_anomalies(report), _suspects(report)]
+    if report.replays:
+        parts.append(_replays(report.replays, report.replay_seconds))
+    return Panel(Group(*parts), title=f"{report.diagnosis_id}  window {report.window_id}", border_style="magenta")
+
+
+def reviews_table(reviews: Iterable[Review]) -> Table:
+    """Questions, one a line."""
+    table = Table("review", "run", "status", "asked", "question", "proposal", box=None)
+    for review in reviews:
+        asked = f"{review.created_at:%Y-%m-%d %H:%M}"
+        question, proposal = Text(review.question), Text(repair_words(review.proposal))
+        table.add_row(review.review_id, review.run_id, review.status, asked, question, proposal)
+    return table
+
+
+def workers_table(workers: Iterable[WorkerLine]) -> Table:
+    """Workers, one a line."""
+    table = Table("url", "reachable", "worker", "devices", "runs", "versions", box=None)
+    for worker in workers:
+        if worker.info is None:
+            table.add_row(worker.url, "yes" if worker.reachable else "no")
+            continue
+        info = worker.info
+        versions = ", ".join(f"{name} {version}" for name, version in info.versions.items())
+        devices, runs = f"{info.devices} {info.platform}", f"{len(info.run_ids)}/{info.slots}"
+        table.add_row(worker.url, "yes", info.worker_id, devices, runs, versions)
+    return table
+
+
+def _anomalies(report: DiagnosisReport) -> Table:
+    table = Table("anomaly", "step", "value", "score", "threshold", "update", box=None, title_justify="left")
+    for anomaly in report.anomalies:
+        table.add_row(
+            anomaly.kind,
+            str(anomaly.step),
+            f"{anomaly.value:.4g}",
+            f"{anomaly.score:.3g}",
+            f"{anomaly.threshold:g}",
+            "applied" if anomaly.applied else "withheld",
+        )
+    return table
+
+
+def _suspects(report: DiagnosisReport) -> Table:
+    table = Table("suspect", "domain", "step", "loss", "grad norm", "score", box=None)
+    for suspect in report.suspects[:SUSPECTS_SHOWN]:
+        figures = (f"{suspect.loss:.4g}", f"{suspect.grad_norm:.3g}", f"{suspect.score:.3g}")
+        table.add_row(suspect.sample_id, suspect.domain, str(suspect.step), *figures)
+    return table
+
+
+def _replays(replays: Iterable[Replay], seconds: float) -> Table:
+    table = Table("replay", "masked", f"loss by step (replays took {seconds:.1f} s)", box=None)
+    for replay in replays:
+        losses = ", ".join(f"{step.step}: {step.loss:.4g}" for step in replay.steps)
+        table.add_row(replay.name, ", ".join(replay.masked_sample_ids) or "nothing", losses)
+    return table

@@ -1,0 +1,1 @@
+"""Notifications: an outbox, and the senders that empty it."""

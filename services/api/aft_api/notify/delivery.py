@@ -1,0 +1,38 @@
+"""Delivery: what became of one attempt to send a notification."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class DeliveryStatus(StrEnum):
+    """Whether another attempt makes sense."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    GONE = "gone"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One attempt's outcome."""
+
+    status: DeliveryStatus
+    """delivered: accepted. retry: try later. gone: the endpoint is closed for good. refused: no attempt can succeed."""
+    reason: str = ""
+    """Why it was not delivered."""
+    after_s: float | None = None
+    """The receiver's own wish for the pause before the next attempt, in seconds."""
+
+
+DELIVERED = Delivery(status=DeliveryStatus.DELIVERED)
+
+
+def try_again(reason: str, *, after_s: float | None = None) -> Delivery:
+    """An attempt that may succeed later."""
+    return Delivery(status=DeliveryStatus.RETRY, reason=reason, after_s=after_s)
+
+
+def refused(reason: str) -> Delivery:
+    """An attempt that can never succeed as things are."""
+    return Delivery(status=DeliveryStatus.REFUSED, reason=reason)

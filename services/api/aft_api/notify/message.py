@@ -1,0 +1,34 @@
+"""Notification: what leaves the house about a run, in words, ids and figures."""
+
+from datetime import datetime
+from typing import Any
+
+from aft_contracts import EventKind, Review
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Notification(BaseModel):
+    """One thing worth telling people; never a sample's text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    notification_id: str = Field(pattern=r"^[!-\-/-~]{1,400}$")
+    """Stable key: every attempt carries the same one, so receivers can dedupe. Visible ASCII without a full stop."""
+    kind: EventKind
+    """What happened."""
+    run_id: str
+    """The run."""
+    run_name: str
+    """Its name, for people."""
+    at: datetime
+    """When it happened."""
+    text: str
+    """The same in words."""
+    details: dict[str, Any] = {}
+    """Ids and figures."""
+    review: Review | None = None
+    """The question that waits for an answer."""
+    run_url: str
+    """Where people see the run."""
+    review_url: str | None = None
+    """Where people answer the question."""

@@ -1,0 +1,105 @@
+"""LoadedModel: a decoder with its weights on the mesh, trained and frozen ones apart."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from aft_contracts import LoraSpec
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from aft_worker.model import hf_names
+from aft_worker.model.config import DecoderConfig, read_config
+from aft_worker.model.decoder import Decoder
+from aft_worker.model.errors import ModelFileMissing, WeightMismatch
+from aft_worker.model.layers import LowRank
+from aft_worker.model.lora import add_adapters, first_value
+from aft_worker.model.mesh import parameter_sharding
+from aft_worker.model.weight_files import WeightFiles
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """What `nnx.merge(graphdef, trainable, frozen)` puts together again; `frozen` is empty in full fine-tuning."""
+
+    model_dir: Path
+    config: DecoderConfig
+    lora: LoraSpec | None
+    graphdef: nnx.GraphDef[Decoder]
+    trainable: nnx.State
+    frozen: nnx.State
+
+
+def load_model(path: Path, *, lora: LoraSpec | None, seed: int, mesh: Mesh) -> LoadedModel:
+    """The model in the Hugging Face directory `path`, in float32, with fresh adapters where `lora` asks for them.
+
+    Raises:
+        ModelFileMissing, UnknownModelFamily, InvalidModelConfig, WeightMismatch: what is wrong with the directory.
+        UnknownLoraTarget: `lora` names a layer that is not there.
+    """
+    if not path.is_dir():
+        raise ModelFileMissing(path, "it is the model's directory")
+    config = read_config(path)
+    graphdef, trainable, frozen = _empty(config, lora)
+    files = WeightFiles(path)
+    _refuse_unread(files, config, [*nnx.to_flat_state(trainable), *nnx.to_flat_state(frozen)])
+
+    def fill(state: nnx.State) -> nnx.State:
+        return nnx.from_flat_state(
+            [(path, variable.replace(_value(path, variable, files, seed, mesh))) for path, variable in _flat(state)]
+        )
+
+    return LoadedModel(
+        model_dir=path, config=config, lora=lora, graphdef=graphdef, trainable=fill(trainable), frozen=fill(frozen)
+    )
+
+
+def _empty(config: DecoderConfig, lora: LoraSpec | None) -> tuple[nnx.GraphDef[Decoder], nnx.State, nnx.State]:
+    """The decoder's structure and its parameters' shapes, without memory behind them."""
+
+    def build() -> Decoder:
+        decoder = Decoder(config, trained=lora is None)
+        if lora is not None:
+            add_adapters(decoder, lora)
+        return decoder
+
+    trained = nnx.Param if lora is None else LowRank
+    graphdef, trainable, frozen = nnx.split(nnx.eval_shape(build), trained, ...)
+    return graphdef, trainable, frozen
+
+
+def _flat(state: nnx.State) -> Any:
+    return nnx.to_flat_state(state)
+
+
+def _value(path: hf_names.Path, variable: Any, files: WeightFiles, seed: int, mesh: Mesh) -> Array:
+    shape = variable.shape
+    value = first_value(path, shape, seed) if isinstance(variable, LowRank) else _read(path, shape, files)
+    return jax.device_put(value, parameter_sharding(mesh, shape))
+
+
+def _read(path: hf_names.Path, shape: tuple[int, ...], files: WeightFiles) -> np.ndarray:
+    if not hf_names.is_stacked(path):
+        return files.read(hf_names.tensor_name(path), shape)
+    value = np.empty(shape, np.float32)
+    transposed = hf_names.is_transposed(path)
+    file_shape = shape[:0:-1] if transposed else shape[1:]
+    for layer in range(shape[0]):
+        tensor = files.read(hf_names.tensor_name(path, layer), file_shape)
+        value[layer] = tensor.T if transposed else tensor
+    return value
+
+
+def _refuse_unread(files: WeightFiles, config: DecoderConfig, parameters: Any) -> None:
+    # A tensor that nobody reads, a bias for example, would make a silently different model.
+    read = set()
+    for path, variable in parameters:
+        if not isinstance(variable, LowRank):
+            layers = range(config.layers) if hf_names.is_stacked(path) else [None]
+            read |= {hf_names.tensor_name(path, layer) for layer in layers}
+    for name in sorted(files.names - read):
+        if not hf_names.is_ignorable(name, tied_head=config.tied_head):
+            raise WeightMismatch(name, "in the file", f"no such weight for model_type {config.model_type}")

@@ -1,0 +1,52 @@
+"""Where adapters go, and their first values."""
+
+import math
+import zlib
+
+import jax
+from aft_contracts import LoraSpec
+from flax import nnx
+from jaxtyping import Array
+
+from aft_worker.model.decoder import Decoder
+from aft_worker.model.errors import UnknownLoraTarget
+from aft_worker.model.hf_names import Path
+from aft_worker.model.layers import Dense
+
+
+def add_adapters(decoder: Decoder, lora: LoraSpec) -> None:
+    """Give the dense layers that `lora` names an adapter of zeros.
+
+    Raises:
+        UnknownLoraTarget: a name is no dense layer of this model.
+    """
+    layers = dense_layers(decoder)
+    targets = target_names(decoder, lora)
+    unknown = sorted(set(targets) - set(layers))
+    if unknown:
+        raise UnknownLoraTarget(unknown, layers)
+    for target in targets:
+        layers[target].add_adapter(lora.rank, lora.alpha)
+
+
+def dense_layers(decoder: Decoder) -> dict[str, Dense]:
+    """Every dense layer but the head, by the name that users give (`q_proj`, `down_proj`, …)."""
+    return {str(path[-1]): module for path, module in nnx.iter_modules(decoder) if isinstance(module, Dense)}
+
+
+def target_names(decoder: Decoder, lora: LoraSpec) -> tuple[str, ...]:
+    """The names that `lora` targets, `all-linear` spelt out, in alphabetical order."""
+    names = dense_layers(decoder) if lora.targets == "all-linear" else lora.targets
+    return tuple(sorted(set(names)))
+
+
+def first_value(path: Path, shape: tuple[int, ...], seed: int) -> Array:
+    """A matrix of a fresh adapter: A uniform within 1/sqrt(d_in) as PEFT has it, B zero.
+
+    Each parameter has a key of its own, so one more target does not change the values of the others.
+    """
+    if path[-1] == "lora_b":
+        return jax.numpy.zeros(shape)
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32("/".join(path).encode()))
+    bound = 1.0 / math.sqrt(shape[-2])
+    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)

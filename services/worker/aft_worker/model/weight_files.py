@@ -1,0 +1,62 @@
+"""WeightFiles: the tensors of a Hugging Face directory, read one at a time as float32."""
+
+import json
+from pathlib import Path
+
+# Imported for its effect: it teaches numpy, and through it safetensors, the name bfloat16.
+import ml_dtypes  # noqa: F401
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from aft_worker.model.errors import ModelFileMissing, WeightMismatch
+
+_FLOATS = ("float32", "float16", "bfloat16")
+
+
+class WeightFiles:
+    """One model.safetensors, or the shards that model.safetensors.index.json names. Pickled weights are not read."""
+
+    def __init__(self, model_dir: Path) -> None:
+        self._file_of = {
+            name: file for path in _paths(model_dir) for file in [_open(path)] for name in file.keys()  # noqa: SIM118
+        }
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every tensor's name."""
+        return frozenset(self._file_of)
+
+    def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """The tensor as float32.
+
+        Raises:
+            WeightMismatch: it is absent, of another shape, or not a floating-point tensor.
+        """
+        if name not in self._file_of:
+            raise WeightMismatch(name, "absent", f"shape {list(shape)}")
+        tensor: np.ndarray = self._file_of[name].get_tensor(name)
+        if tensor.shape != shape:
+            raise WeightMismatch(name, f"of shape {list(tensor.shape)}", f"shape {list(shape)}")
+        if tensor.dtype.name not in _FLOATS:
+            raise WeightMismatch(name, f"of type {tensor.dtype.name}", f"one of {', '.join(_FLOATS)}")
+        return tensor.astype(np.float32)
+
+
+def _paths(model_dir: Path) -> list[Path]:
+    single, index = model_dir / "model.safetensors", model_dir / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if not index.is_file():
+        raise ModelFileMissing(single, "it holds the weights (pickled .bin files are not read: convert to safetensors)")
+    shards = sorted({model_dir / shard for shard in json.loads(index.read_text())["weight_map"].values()})
+    for shard in shards:
+        if not shard.is_file():
+            raise ModelFileMissing(shard, f"{index.name} names it as a shard of the weights")
+    return shards
+
+
+def _open(path: Path) -> safe_open:
+    try:
+        return safe_open(path, framework="numpy")
+    except SafetensorError as broken:
+        raise WeightMismatch(path.name, f"not readable ({broken})", "a whole safetensors file") from broken

@@ -1,0 +1,137 @@
+"""The guard inside the jitted step: which updates must not reach the weights.
+
+Its memory holds clean readings only. An outlier is judged by it and never enters it, so that a second outlier does not
+pass for normal because of the first.
+"""
+
+# H history length
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from aft_contracts import DetectionSpec, Withheld
+from jaxtyping import Array, Bool, Float, Int
+
+NORMAL_MAD = 1.4826
+"""Standard deviation of a normal distribution in units of its median absolute deviation."""
+LOSS_FLOOR_NATS = 0.05
+LOSS_FLOOR_SHARE = 0.02
+"""The spread of the loss is never taken for smaller than this, nor than this share of its median: a handful of
+readings may lie close together by chance, and a batch of other rows is not an anomaly."""
+LOG_NORM_FLOOR = 0.1
+"""The same for the log of the gradient norm: ten per cent."""
+SMALL_SAMPLE_READINGS = 5.0
+"""A spread estimated from n readings is widened by 1 + this / n: the MAD of few readings is often far too small."""
+SMALLEST_NORM = 1e-20
+
+CODES: tuple[Withheld | None, ...] = (
+    None,
+    Withheld.NON_FINITE,
+    Withheld.LOSS,
+    Withheld.GRAD_NORM,
+    Withheld.SKIPPED,
+)
+"""What the integer code of a verdict stands for; 0 is applied."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class GuardState:
+    """Clean readings, in rings, and how many updates in a row were refused."""
+
+    losses: Float[Array, " history"]
+    log_grad_norms: Float[Array, " history"]
+    count: Int[Array, ""]
+    """Readings in the rings."""
+    cursor: Int[Array, ""]
+    """Where the next reading goes."""
+    rejections: Int[Array, ""]
+    """Finite updates withheld since the last one that was applied."""
+
+
+def empty_guard(detection: DetectionSpec) -> GuardState:
+    """A guard that has seen nothing."""
+    zero, ring = jnp.int32(0), jnp.zeros(detection.history_steps, jnp.float32)
+    return GuardState(losses=ring, log_grad_norms=ring, count=zero, cursor=zero, rejections=zero)
+
+
+def judge(
+    guard: GuardState,
+    loss: Float[Array, ""],
+    grad_norm: Float[Array, ""],
+    skip: Bool[Array, ""],
+    detection: DetectionSpec,
+) -> tuple[GuardState, Int[Array, ""]]:
+    """The guard after this reading, and the code of the verdict on it (see `CODES`).
+
+    A skipped or non-finite step leaves the guard as it is. After `max_rejections` finite outliers in a row the next one
+    is accepted: the level has shifted, and the history begins again with it.
+    """
+    finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+    log_norm = jnp.log(jnp.maximum(grad_norm, SMALLEST_NORM))
+    armed = guard.count >= detection.min_steps
+    loss_is_out = armed & (loss_z(guard, loss) > detection.loss_z)
+    norm_is_out = armed & (log_norm_z(guard, log_norm) > detection.grad_norm_z)
+    is_out = loss_is_out | norm_is_out
+    gives_in = is_out & (guard.rejections >= detection.max_rejections)
+
+    code = jnp.select([skip, ~finite, gives_in, loss_is_out, norm_is_out], [4, 1, 0, 2, 3], 0).astype(jnp.int32)
+    learned = _with_reading(_select(gives_in, _emptied(guard), guard), loss, log_norm)
+    counted = _with_rejection(guard)
+    after = _select(code == 0, learned, _select((code == 2) | (code == 3), counted, guard))
+    return after, code
+
+
+def loss_z(guard: GuardState, loss: Float[Array, ""]) -> Float[Array, ""]:
+    """How many robust standard deviations `loss` lies above the clean median."""
+    median, spread = _median_and_spread(guard.losses, guard.count)
+    return (loss - median) / jnp.maximum(spread, jnp.maximum(LOSS_FLOOR_NATS, LOSS_FLOOR_SHARE * jnp.abs(median)))
+
+
+def log_norm_z(guard: GuardState, log_norm: Float[Array, ""]) -> Float[Array, ""]:
+    """How many robust standard deviations the log of a gradient norm lies above the clean median."""
+    median, spread = _median_and_spread(guard.log_grad_norms, guard.count)
+    return (log_norm - median) / jnp.maximum(spread, LOG_NORM_FLOOR)
+
+
+def _median_and_spread(ring: Array, count: Array) -> tuple[Array, Array]:
+    is_filled = jnp.arange(ring.shape[0]) < count
+    median = _median(ring, is_filled)
+    widening = 1.0 + SMALL_SAMPLE_READINGS / jnp.maximum(count, 1)
+    return median, NORMAL_MAD * widening * _median(jnp.abs(ring - median), is_filled)
+
+
+def _median(values: Array, is_filled: Array) -> Array:
+    ordered = jnp.sort(jnp.where(is_filled, values, jnp.inf))
+    count = jnp.maximum(is_filled.sum(), 1)
+    return 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
+
+
+def _with_reading(guard: GuardState, loss: Array, log_norm: Array) -> GuardState:
+    history = guard.losses.shape[0]
+    return GuardState(
+        losses=guard.losses.at[guard.cursor].set(loss),
+        log_grad_norms=guard.log_grad_norms.at[guard.cursor].set(log_norm),
+        count=jnp.minimum(guard.count + 1, history),
+        cursor=(guard.cursor + 1) % history,
+        rejections=jnp.zeros_like(guard.rejections),
+    )
+
+
+def _with_rejection(guard: GuardState) -> GuardState:
+    return GuardState(
+        losses=guard.losses,
+        log_grad_norms=guard.log_grad_norms,
+        count=guard.count,
+        cursor=guard.cursor,
+        rejections=guard.rejections + 1,
+    )
+
+
+def _emptied(guard: GuardState) -> GuardState:
+    return jax.tree.map(jnp.zeros_like, guard)
+
+
+def _select(condition: Array, chosen: GuardState, other: GuardState) -> GuardState:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, other)

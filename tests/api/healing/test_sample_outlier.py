@@ -1,0 +1,83 @@
+"""The sample detector."""
+
+import math
+
+import pytest
+from aft_api.healing.detect import judge
+from aft_contracts import AnomalyKind
+
+
+def outliers(found) -> dict[int, tuple[str, ...]]:
+    return {anomaly.step: anomaly.sample_ids for anomaly in found if anomaly.kind is AnomalyKind.SAMPLE_OUTLIER}
+
+
+def test_a_bad_row_is_found_where_the_mean_of_the_batch_hides_it(lab, spec) -> None:
+    trainer = lab.trainer(5, rows=16)
+    history = trainer.run(40)
+    window = [trainer.step(step) for step in range(40, 50)]
+    window[4] = trainer.step(44, instead=(lab.sample("poison", loss=9.5, tokens=24),))
+    found = judge(window, history, spec)
+    assert outliers(found) == {44: ("poison",)}
+    assert not [anomaly for anomaly in found if anomaly.kind is AnomalyKind.LOSS_SPIKE]
+
+
+def test_it_speaks_in_the_first_window_once_enough_other_samples_are_there(lab, spec) -> None:
+    trainer = lab.trainer(6, rows=8, domains=("chat",))
+    rows = [trainer.step(step) for step in range(10)]
+    rows[7] = trainer.step(7, instead=(lab.sample("poison", loss=11.0),))
+    assert outliers(judge(rows, (), spec)) == {7: ("poison",)}
+    assert outliers(judge(rows[4:], (), spec.model_copy(update={"min_samples": 48}))) == {}
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.10])
+def test_many_bad_rows_do_not_hide_each_other(lab, spec, share: float) -> None:
+    trainer = lab.trainer(7, rows=10, domains=("chat",))
+    window = trainer.run(20)
+    bad = {f"poison{number}": number for number in range(int(200 * share))}
+    for sample_id, step in bad.items():
+        window[step] = trainer.step(step, instead=(lab.sample(sample_id, loss=12.0),))
+    named = {sample_id for ids in outliers(judge(window, (), spec)).values() for sample_id in ids}
+    assert named == set(bad)
+
+
+def test_short_rows_are_granted_their_larger_spread(lab, spec) -> None:
+    trainer = lab.trainer(8, domains=("chat",))
+    history = trainer.run(80)
+    short = lab.of_rows(80, (lab.sample("short", loss=7.5, tokens=1), trainer.row("r", 3.5)))
+    long = lab.of_rows(81, (lab.sample("long", loss=7.5, tokens=120), trainer.row("r2", 3.5)))
+    assert outliers(judge([short, long], history, spec)) == {81: ("long",)}
+
+
+def test_a_domain_is_measured_by_its_own_rows_only(lab, spec) -> None:
+    rng = lab.trainer(9).rng
+    history = [
+        lab.of_rows(
+            step,
+            tuple(
+                lab.sample(f"{domain}{step}", domain=domain, loss=float(level + rng.normal(0, 0.2)))
+                for domain, level in (("hard", 8.0), ("easy", 1.0))
+            ),
+        )
+        for step in range(60)
+    ]
+    window = [lab.of_rows(60, (lab.sample("a", domain="hard", loss=8.1), lab.sample("b", domain="easy", loss=8.1)))]
+    assert outliers(judge(window, history, spec)) == {60: ("b",)}
+
+
+def test_rows_without_a_token_and_domains_without_a_past_are_not_judged(lab, spec) -> None:
+    empty = lab.sample("empty", loss=math.nan, tokens=0)
+    new = lab.sample("new", domain="new", loss=30.0)
+    assert outliers(judge([lab.step(0, samples=(empty, new))], (), spec)) == {}
+
+
+def test_a_loss_that_is_not_finite_needs_no_reference(lab, spec) -> None:
+    found = judge([lab.step(0, samples=(lab.sample("nan", loss=math.nan), lab.sample("fine")))], (), spec)
+    assert outliers(found) == {0: ("nan",)}
+
+
+def test_the_rows_of_a_withheld_step_are_judged_but_never_learned_from(lab, spec) -> None:
+    trainer = lab.trainer(10, rows=8, domains=("chat",))
+    high = [trainer.step(step, 12.0).model_copy(update={"applied": False, "withheld": "loss"}) for step in range(20)]
+    clean = [trainer.step(step) for step in range(20, 30)]
+    poisoned = trainer.step(30, instead=(lab.sample("poison", loss=12.0),))
+    assert outliers(judge([poisoned], [*high, *clean], spec)) == {30: ("poison",)}

@@ -1,0 +1,248 @@
+"""A worker that speaks the real protocol and trains nothing: its losses are a pure function of the step.
+
+It stands in for the real one where a test is about the control plane alone.
+"""
+
+import asyncio
+import math
+import random
+from typing import Any
+
+from aft_contracts import (
+    AnalysisResult,
+    AnalysisSpec,
+    CheckpointRef,
+    DomainScore,
+    DomainSize,
+    EvaluationResult,
+    EvaluationSpec,
+    ExportJob,
+    ExportResult,
+    JobRequest,
+    JobStatus,
+    JobView,
+    LoadedRun,
+    LoadStatus,
+    MetricsWindow,
+    Problem,
+    Replay,
+    RunLoad,
+    SampleRecord,
+    Schedule,
+    StepRecord,
+    WindowResult,
+    WindowSpec,
+    WorkerInfo,
+    Withheld,
+)
+from fastapi import FastAPI, Request, Response
+
+ROWS = 400
+BATCH = 4
+ARMED_FROM = 16
+
+
+class SimulatedWorker:
+    """One worker with unlimited slots. `poison` are sample ids whose loss is huge; `nan` those whose loss is NaN."""
+
+    def __init__(self) -> None:
+        self.poison: set[str] = set()
+        self.nan: set[str] = set()
+        self.transient_steps: set[int] = set()
+        self.held_out_loss: list[float] = []
+        self.windows: list[str] = []
+        self.runs: dict[str, JobRequest[RunLoad]] = {}
+        self.jobs: dict[str, JobView[Any]] = {}
+        self.fences: dict[str, int] = {}
+        self.step_s = 0.0
+        self.load_problem: Problem | None = None
+        self.next_answers: list[Response] = []
+        self.cancelled: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def restart(self) -> None:
+        """Forget what a process forgets: loaded runs and unfinished jobs. Committed windows stay."""
+        self.runs.clear()
+        for task in self._tasks:
+            task.cancel()
+        self.jobs = {key: job for key, job in self.jobs.items() if job.status is JobStatus.COMMITTED}
+
+    def steps(self, start: int, end: int, schedule: Schedule, masked: frozenset[str] = frozenset()) -> list[StepRecord]:
+        """What training these steps measures."""
+        return [self._step(step, schedule, masked) for step in range(start, end)]
+
+    def _step(self, step: int, schedule: Schedule, masked: frozenset[str]) -> StepRecord:
+        noise = random.Random(step)
+        banned = schedule.blacklist_at(step)
+        ids = [f"s{(step * BATCH + row) % ROWS}" for row in range(BATCH)]
+        ids = [f"substitute-{name}" if name in banned else name for name in ids]
+        samples = tuple(self._sample(name, noise, masked) for name in ids)
+        counted = [sample for sample in samples if sample.tokens]
+        loss = sum(sample.loss for sample in counted) / max(1, len(counted))
+        bad = [s for s in counted if s.sample_id in self.poison]
+        spiked = bool(bad) and step >= ARMED_FROM
+        withheld = Withheld.NON_FINITE if not math.isfinite(loss) else Withheld.LOSS if spiked else None
+        if step in schedule.skipped_steps:
+            withheld = Withheld.SKIPPED
+        if step in self.transient_steps:  # a fault of the machine: the replay will not show it
+            self.transient_steps.remove(step)
+            loss, withheld = math.nan, Withheld.NON_FINITE
+        rate = schedule.rate_change_at(step)
+        return StepRecord(
+            step=step,
+            loss=loss,
+            grad_norm=max((s.grad_norm for s in counted), default=0.0),
+            lr=1e-3 * (rate.scale if rate else 1.0),
+            clip_norm=schedule.clip_at(step) or 1.0,
+            tokens=sum(sample.tokens for sample in samples),
+            applied=withheld is None,
+            withheld=withheld,
+            seconds=0.01,
+            samples=samples,
+        )
+
+    def _sample(self, name: str, noise: random.Random, masked: frozenset[str]) -> SampleRecord:
+        loss, norm = 3.0 + noise.gauss(0, 0.15), math.exp(noise.gauss(0, 0.1))
+        if name in self.poison:
+            loss, norm = loss + 8, norm * 30
+        if name in self.nan:
+            loss, norm = math.nan, math.nan
+        return SampleRecord(
+            sample_id=name, domain="chat", loss=loss, grad_norm=norm, tokens=0 if name in masked else 40
+        )
+
+    async def work(self, kind: str, request: JobRequest[Any]) -> None:
+        """Do a job, step by step."""
+        spec = request.spec
+        job_id = next(iter(spec.model_dump().values()))
+        view = self.jobs[job_id]
+        if kind == "windows":
+            done: list[StepRecord] = []
+            for step in range(spec.start_step, spec.start_step + spec.num_steps):
+                if job_id in self.cancelled:
+                    break
+                if self.step_s:
+                    await asyncio.sleep(self.step_s)
+                done.append(self._step(step, spec.schedule, frozenset()))
+                progress = tuple(record.model_copy(update={"samples": ()}) for record in done)
+                self.jobs[job_id] = view.model_copy(update={"status": JobStatus.RUNNING, "progress": progress})
+            status = JobStatus.CANCELLED if len(done) < spec.num_steps else JobStatus.COMMITTED
+            self.windows.append(job_id)
+            result: Any = _window_result(spec, done)
+        else:
+            status, result = JobStatus.COMMITTED, self._answer(spec)
+        self.jobs[job_id] = view.model_copy(update={"status": status, "result": result})
+
+    def _answer(self, spec: AnalysisSpec | EvaluationSpec | ExportJob) -> Any:
+        if isinstance(spec, AnalysisSpec):
+            replays = tuple(
+                Replay(
+                    name=variant.name,
+                    masked_sample_ids=variant.masked_sample_ids,
+                    steps=tuple(
+                        self.steps(spec.start_step, spec.end_step, spec.schedule, frozenset(variant.masked_sample_ids))
+                    ),
+                )
+                for variant in spec.variants
+            )
+            return AnalysisResult(analysis_id=spec.analysis_id, replays=replays, seconds=0.1)
+        if isinstance(spec, EvaluationSpec):
+            loss = self.held_out_loss.pop(0) if self.held_out_loss else 3.0 - 0.001 * spec.step
+            return EvaluationResult(
+                evaluation_id=spec.evaluation_id, step=spec.step, scores={"chat": DomainScore(loss=loss, tokens=100)}
+            )
+        return ExportResult(export_id=spec.export_id, adapter_path="/adapters/x" if spec.adapter else None)
+
+
+def _window_result(spec: WindowSpec, done: list[StepRecord]) -> WindowResult:
+    end = spec.start_step + len(done)
+    return WindowResult(
+        window_id=spec.window_id,
+        start_step=spec.start_step,
+        end_step=end,
+        metrics=MetricsWindow(window_id=spec.window_id, steps=tuple(done)),
+        checkpoint=CheckpointRef(
+            generation=spec.generation, step=end, uri=f"sim://{spec.generation}/{end}", manifest_digest="0" * 64
+        ),
+        state_digest="0" * 64,
+    )
+
+
+def _problem(status: int, code: str) -> Response:
+    problem = Problem(title=code, status=status, code=code, detail=f"simulated {code}")
+    return Response(problem.model_dump_json(), status_code=status, media_type="application/problem+json")
+
+
+def simulated_app(worker: SimulatedWorker) -> FastAPI:
+    """The worker's HTTP side."""
+    app = FastAPI()
+    shapes = {"windows": WindowSpec, "analyses": AnalysisSpec, "evaluations": EvaluationSpec, "exports": ExportJob}
+
+    @app.get("/v1/worker")
+    async def info() -> WorkerInfo:
+        return WorkerInfo(
+            worker_id="simulated", platform="cpu", devices=1, versions={}, slots=1000, run_ids=tuple(worker.runs)
+        )
+
+    @app.post("/v1/checks")
+    async def check() -> Response:
+        if worker.load_problem is not None:
+            return Response(worker.load_problem.model_dump_json(), status_code=worker.load_problem.status)
+        return Response(status_code=204)
+
+    @app.put("/v1/runs/{run_id}")
+    async def load(run_id: str, request: JobRequest[RunLoad]) -> Response:
+        if request.fence_token < worker.fences.get(run_id, 0):
+            return _problem(412, "stale_fence")
+        worker.fences[run_id] = request.fence_token
+        worker.runs[run_id] = request
+        loaded = LoadedRun(
+            run_id=run_id,
+            status=LoadStatus.READY,
+            spec_hash=request.spec_hash,
+            domains={"chat": DomainSize(rows=ROWS, skipped=0)},
+        )
+        return Response(loaded.model_dump_json(), media_type="application/json")
+
+    @app.delete("/v1/runs/{run_id}")
+    async def release(run_id: str) -> Response:
+        worker.runs.pop(run_id, None)
+        return Response(status_code=204)
+
+    @app.put("/v1/{kind}/{job_id}")
+    async def put(kind: str, job_id: str, request: Request) -> Response:
+        asked = JobRequest[shapes[kind]].model_validate_json(await request.body())  # type: ignore[valid-type]
+        if asked.fence_token < worker.fences.get(asked.spec.run_id, 0):
+            return _problem(412, "stale_fence")
+        if asked.spec.run_id not in worker.runs:
+            return _problem(409, "run_not_loaded")
+        known = worker.jobs.get(job_id)
+        if known is not None and known.spec_hash != asked.spec_hash:
+            return _problem(409, "spec_conflict")
+        if known is None or known.status is JobStatus.FAILED:
+            worker.jobs[job_id] = JobView(job_id=job_id, spec_hash=asked.spec_hash, status=JobStatus.ACCEPTED)
+            task = asyncio.create_task(worker.work(kind, asked))
+            worker._tasks.add(task)
+            task.add_done_callback(worker._tasks.discard)
+        return Response(worker.jobs[job_id].model_dump_json(), media_type="application/json")
+
+    @app.get("/v1/{kind}/{job_id}")
+    async def get(kind: str, job_id: str, wait_s: float = 0, after_step: int = -1) -> Response:
+        if worker.next_answers:
+            return worker.next_answers.pop(0)
+        for _ in range(max(1, int(wait_s / 0.005))):
+            view = worker.jobs.get(job_id)
+            if view is None:
+                return _problem(404, "job_not_found")
+            last = view.progress[-1].step if view.progress else -1
+            if view.status in {JobStatus.COMMITTED, JobStatus.CANCELLED, JobStatus.FAILED} or last > after_step:
+                break
+            await asyncio.sleep(0.005)
+        return Response(view.model_dump_json(), media_type="application/json")
+
+    @app.post("/v1/windows/{job_id}/cancel")
+    async def cancel(job_id: str) -> Response:
+        worker.cancelled.add(job_id)
+        return Response(status_code=202)
+
+    return app
