@@ -1,0 +1,1 @@
+"""What aft does, to run and to read."""

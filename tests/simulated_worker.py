@@ -32,8 +32,8 @@ from aft_contracts import (
     StepRecord,
     WindowResult,
     WindowSpec,
-    WorkerInfo,
     Withheld,
+    WorkerInfo,
 )
 from fastapi import FastAPI, Request, Response
 

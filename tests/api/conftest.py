@@ -20,9 +20,9 @@ ENDED = {"succeeded", "failed", "stopped"}
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, *, lifespan: Literal["on", "off"] = "off") -> AsyncIterator[str]:
-    """Base URL of `app`, served on a free port of the loopback."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan=lifespan))
+async def serving(app: FastAPI, *, port: int = 0, lifespan: Literal["on", "off"] = "off") -> AsyncIterator[str]:
+    """Base URL of `app`, served on a free port of the loopback, or on `port`."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan=lifespan))
     task = asyncio.create_task(server.serve())
     while not server.started and not task.done():
         await asyncio.sleep(0.01)
@@ -119,9 +119,7 @@ async def worker_url(worker: SimulatedWorker) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def api(
-    tmp_path: Path, database_url: str | None, worker: SimulatedWorker, worker_url: str
-) -> AsyncIterator[Api]:
+async def api(tmp_path: Path, database_url: str | None, worker: SimulatedWorker, worker_url: str) -> AsyncIterator[Api]:
     """The API on each store."""
     async with running_api(settings_for(tmp_path, database_url, worker_url), worker) as running:
         yield running

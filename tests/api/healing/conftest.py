@@ -78,15 +78,14 @@ def of_rows(step: int, rows: tuple[SampleRecord, ...]) -> StepRecord:
     return make_step(step, loss=loss, grad_norm=norm, tokens=tokens, samples=rows)
 
 
-@dataclass(frozen=True)
 class Lab:
     """Everything a test builds records with."""
 
-    sample: Callable[..., SampleRecord] = staticmethod(make_sample)
-    step: Callable[..., StepRecord] = staticmethod(make_step)
-    anomaly: Callable[..., Anomaly] = staticmethod(make_anomaly)
-    suspect: Callable[..., Suspect] = staticmethod(make_suspect)
-    of_rows: Callable[..., StepRecord] = staticmethod(of_rows)
+    sample = staticmethod(make_sample)
+    step = staticmethod(make_step)
+    anomaly = staticmethod(make_anomaly)
+    suspect = staticmethod(make_suspect)
+    of_rows = staticmethod(of_rows)
 
     def trainer(self, seed: int = 0, **changes: Any) -> Trainer:
         return Trainer(np.random.default_rng(seed), **changes)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import pytest
 from aft_api.healing.detect import judge
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord, Withheld
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

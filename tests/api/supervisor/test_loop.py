@@ -1,10 +1,36 @@
 """The whole loop, from POST /runs to the end, on both stores, against a simulated worker."""
 
-import pytest
+import json
+from pathlib import Path
+from typing import Any
 
-from tests.api.conftest import Api
+import pytest
+from aft_contracts import Problem
+from fastapi import Response
+
+from tests.api.conftest import Api, running_api, serving, settings_for, spec_json
+from tests.simulated_worker import SimulatedWorker, simulated_app
 
 pytestmark = pytest.mark.anyio
+LATE_POISON = "s121"
+"""Drawn at step 30, when the guard is armed."""
+EARLY_POISON = "s54"
+"""Drawn at step 13, before the guard is armed."""
+TWO_DOMAINS = {
+    "domains": {"chat": {"path": "/data/chat.jsonl"}, "code": {"path": "/data/code.jsonl"}},
+    "evaluation": {"chat": "/data/held_out.jsonl"},
+}
+
+
+async def sample_ids(api: Api, run_id: str, *, from_index: int = 0) -> set[str]:
+    """Ids of all samples in the run's windows from an index on."""
+    windows = (await api.client.get(f"/runs/{run_id}/windows")).json()["windows"]
+    return {
+        sample["sample_id"]
+        for window in windows[from_index:]
+        for step in window["result"]["metrics"]["steps"]
+        for sample in step["samples"]
+    }
 
 
 async def test_healthy_run_trains_every_window_once_and_succeeds(api: Api) -> None:
@@ -14,4 +40,296 @@ async def test_healthy_run_trains_every_window_once_and_succeeds(api: Api) -> No
     assert api.worker.windows == [f"{run_id}:0:{index}" for index in range(6)]
     assert [score["step"] for score in run["evaluations"]] == [0, 40, 60]
     assert run["export"]["adapter_path"] == "/adapters/x"
+    assert await api.events(run_id, "anomaly_detected") == []
     assert api.worker.runs == {}
+
+
+async def test_refused_poison_is_named_proven_blacklisted_and_never_loaded_again(api: Api) -> None:
+    api.worker.poison = {LATE_POISON}
+    run_id = await api.start(optim={"steps": 140, "batch_size": 4})
+    run = await api.until(run_id, "succeeded")
+    [report] = (await api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
+    assert (report["verdict"], report["culprits"]) == ("data", [LATE_POISON])
+    assert [replay["name"] for replay in report["replays"]] == ["as_it_was", "without_suspects"]
+    assert [(entry["sample_id"], entry["step"]) for entry in run["schedule"]["blacklist"]] == [(LATE_POISON, 40)]
+    assert run["generation"] == 0, "the guard had refused the update: nothing to roll back"
+    assert LATE_POISON in await sample_ids(api, run_id)
+    assert LATE_POISON not in await sample_ids(api, run_id, from_index=4)
+    assert run["review_id"] is None
+
+
+async def test_applied_poison_is_rolled_back_after_a_human_agreed(api: Api) -> None:
+    api.worker.poison = {EARLY_POISON}
+    run_id = await api.start(repair={"ask_before_rollback": True})
+    waiting = await api.until(run_id, "waiting")
+    [review] = (await api.client.get("/reviews", params={"status": "open"})).json()["reviews"]
+    assert review["review_id"] == waiting["review_id"]
+    assert review["proposal"]["blacklist"] == [EARLY_POISON]
+    target = review["proposal"]["rollback_to_step"]
+    assert target == 10
+
+    first = await api.command(run_id, "resume", review_id=review["review_id"], answer="approve")
+    assert first.status_code == 202
+    second = await api.command(run_id, "resume", review_id=review["review_id"], answer="reject")
+    assert (second.status_code, second.json()["code"]) == (409, "review_already_decided")
+    assert second.json()["facts"]["decided_by"] == "local"
+
+    run = await api.until(run_id, "succeeded")
+    assert run["schedule"]["branches"] == [{"generation": 1, "step": 10}]
+    assert run["schedule"]["blacklist"][0] == {
+        "sample_id": EARLY_POISON, "step": 10, "cause": run["schedule"]["blacklist"][0]["cause"],
+    }  # fmt: skip
+    assert api.worker.windows[:3] == [f"{run_id}:0:0", f"{run_id}:0:1", f"{run_id}:1:2"]
+    assert EARLY_POISON not in await sample_ids(api, run_id, from_index=2)
+    decided = (await api.client.get(f"/reviews/{review['review_id']}")).json()
+    assert (decided["status"], decided["decision"]["answer"]) == ("decided", "approve")
+
+
+async def test_rejected_repair_changes_nothing(api: Api) -> None:
+    api.worker.poison = {EARLY_POISON}
+    run_id = await api.start(repair={"ask_before_rollback": True})
+    await api.until(run_id, "waiting")
+    assert (await api.command(run_id, "resume", answer="reject")).status_code == 202
+    run = await api.until(run_id, "succeeded")
+    assert run["schedule"]["branches"] == []
+    assert run["schedule"]["blacklist"] == []
+
+
+async def test_edited_repair_is_made_instead_of_the_proposed_one(api: Api) -> None:
+    api.worker.poison = {EARLY_POISON}
+    run_id = await api.start(repair={"ask_before_rollback": True})
+    await api.until(run_id, "waiting")
+    missing = await api.command(run_id, "resume", answer="edit")
+    assert (missing.status_code, missing.json()["code"]) == (422, "repair_needed")
+    repair = {"kind": "rollback", "rollback_to_step": 0, "lr_factor": 0.5, "reasons": ["start over, gently"]}
+    assert (await api.command(run_id, "resume", answer="edit", repair=repair)).status_code == 202
+    api.worker.poison = set()
+    run = await api.until(run_id, "succeeded")
+    assert run["schedule"]["branches"] == [{"generation": 1, "step": 0}]
+    assert run["schedule"]["rates"][0]["scale"] == 0.5
+    assert run["schedule"]["blacklist"] == []
+
+
+async def test_sample_that_is_not_finite_is_found_on_both_stores(api: Api) -> None:
+    api.worker.nan = {LATE_POISON}
+    run_id = await api.start()
+    run = await api.until(run_id, "succeeded")
+    assert [entry["sample_id"] for entry in run["schedule"]["blacklist"]] == [LATE_POISON]
+    steps = (await api.client.get(f"/runs/{run_id}/steps")).json()["steps"]
+    assert [step["step"] for step in steps if step["loss"] == "NaN"] == [30]
+    assert [step["step"] for step in steps] == list(range(60))
+
+
+async def test_fault_that_a_replay_does_not_show_is_transient_and_blames_nobody(api: Api) -> None:
+    api.worker.transient_steps = {33}
+    run_id = await api.start()
+    run = await api.until(run_id, "succeeded")
+    [report] = (await api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
+    assert report["verdict"] == "transient"
+    assert run["schedule"]["blacklist"] == []
+    assert run["generation"] == 0
+
+
+async def test_forgetting_changes_the_mix(api: Api) -> None:
+    api.worker.held_out_loss = [3.0, 3.4, 3.0]
+    run_id = await api.start(data=TWO_DOMAINS)
+    run = await api.until(run_id, "succeeded")
+    [segment] = run["schedule"]["mix"]
+    assert segment["step"] == 40
+    assert segment["weights"]["chat"] > segment["weights"]["code"]
+    assert len(await api.events(run_id, "mix_changed")) == 1
+
+
+async def test_commands_hold_from_the_next_step_boundary_and_say_so(api: Api) -> None:
+    api.worker.step_s = 0.05
+    run_id = await api.start()
+    await api.until(run_id, "running")
+    for kind, body in [
+        ("set_lr", {"learning_rate": 1e-4}),
+        ("set_grad_clip", {"max_norm": 0.5}),
+        ("skip_batch", {"step": 50}),
+        ("blacklist_samples", {"sample_ids": ["s236"]}),
+    ]:
+        assert (await api.command(run_id, kind, **body)).status_code == 202
+    run = await api.until(run_id, "succeeded", within_s=60)
+    told = (await api.client.get(f"/runs/{run_id}/commands")).json()["commands"]
+    assert [record["status"] for record in told] == ["applied"] * 4
+    assert all("holds from step" in record["outcome"] for record in told)
+    assert run["schedule"]["rates"][-1]["scale"] == pytest.approx(0.5)
+    assert run["schedule"]["clips"][-1]["max_norm"] == 0.5
+    steps = (await api.client.get(f"/runs/{run_id}/steps")).json()["steps"]
+    assert [step["step"] for step in steps] == list(range(60))
+    assert [step["step"] for step in steps if step["withheld"] == "skipped"] == [50]
+    assert "s236" not in await sample_ids(api, run_id)
+    assert await api.events(run_id, "anomaly_detected") == [], "a step that a human skipped is no anomaly"
+
+
+async def test_pause_holds_and_resume_goes_on(api: Api) -> None:
+    api.worker.step_s = 0.02
+    run_id = await api.start()
+    await api.until(run_id, "running")
+    await api.command(run_id, "pause")
+    paused = await api.until(run_id, "paused")
+    trained = len(api.worker.windows)
+    assert (await api.run(run_id))["step"] == paused["step"] < 60
+    assert len(api.worker.windows) == trained
+    assert (await api.command(run_id, "resume")).status_code == 202
+    assert (await api.until(run_id, "succeeded"))["step"] == 60
+
+
+async def test_rollback_command_begins_a_new_generation(api: Api) -> None:
+    api.worker.step_s = 0.02
+    run_id = await api.start(optim={"steps": 40, "batch_size": 4})
+    await api.until(run_id, "running")
+    await api.command(run_id, "pause")
+    paused = await api.until(run_id, "paused")
+    too_far = await api.command(run_id, "rollback", step=paused["step"] + 5)
+    assert (too_far.status_code, too_far.json()["code"]) == (409, "command_impossible")
+    assert (await api.command(run_id, "rollback", step=0)).status_code == 202
+    await api.command(run_id, "resume")
+    run = await api.until(run_id, "succeeded")
+    assert (run["generation"], run["step"]) == (1, 40)
+    assert any(window.startswith(f"{run_id}:1:") for window in api.worker.windows)
+
+
+async def test_stop_keeps_what_was_trained(api: Api) -> None:
+    api.worker.step_s = 0.02
+    run_id = await api.start()
+    await api.until(run_id, "running")
+    assert (await api.command(run_id, "stop", key="once")).status_code == 202
+    run = await api.until(run_id, "stopped")
+    assert run["export"]["adapter_path"] if run["step"] else run["export"] is None
+    late = await api.command(run_id, "set_lr", learning_rate=1e-4)
+    assert (late.status_code, late.json()["code"]) == (409, "run_finished")
+    assert (await api.command(run_id, "stop", key="once")).status_code == 202, "the same command again is no new one"
+
+
+async def test_stop_ends_a_run_that_waits_for_a_human(api: Api) -> None:
+    api.worker.poison = {EARLY_POISON}
+    run_id = await api.start(repair={"ask_before_rollback": True})
+    await api.until(run_id, "waiting")
+    await api.command(run_id, "stop")
+    await api.until(run_id, "stopped")
+
+
+async def test_worker_that_lies_costs_an_attempt_and_not_the_run(api: Api) -> None:
+    api.worker.step_s = 0.01
+    api.worker.next_answers = [
+        Response("not json", media_type="application/json"),
+        Response(json.dumps({"job_id": "other", "spec_hash": "x", "status": "running"}), media_type="application/json"),
+    ]
+    run_id = await api.start(data={"domains": {"chat": {"path": "/data/chat.jsonl"}}})
+    await api.until(run_id, "succeeded")
+    failed = await api.events(run_id, "window_failed")
+    assert [event["details"]["code"] for event in failed] == ["worker_answer_invalid"] * 2
+    assert [window.rsplit(":", 1)[1] for window in api.worker.windows] == [str(index) for index in range(6)]
+
+
+async def test_worker_that_restarts_gets_run_and_window_again(api: Api) -> None:
+    api.worker.step_s = 0.02
+    run_id = await api.start()
+    await api.until(run_id, "running")
+    while not api.worker.windows:
+        await api.run(run_id)
+    api.worker.restart()
+    await api.until(run_id, "succeeded", within_s=60)
+    assert api.worker.windows == [f"{run_id}:0:{index}" for index in range(6)]
+
+
+async def test_next_process_goes_on_where_the_last_one_was_stopped(
+    tmp_path: Path, database_url: str | None, worker: SimulatedWorker, worker_url: str
+) -> None:
+    settings = settings_for(tmp_path, database_url, worker_url)
+    worker.step_s = 0.02
+    async with running_api(settings, worker) as first:
+        run_id = await first.start()
+        while len(worker.windows) < 2:
+            await first.run(run_id)
+    async with running_api(settings, worker) as second:
+        await second.until(run_id, "succeeded")
+    assert worker.windows == [f"{run_id}:0:{index}" for index in range(6)]
+
+
+async def test_unreachable_worker_is_said_and_waited_for(tmp_path: Path, worker: SimulatedWorker) -> None:
+    async with serving(simulated_app(worker)) as url:
+        port = int(url.rsplit(":", 1)[1])
+    async with running_api(settings_for(tmp_path, None, url), worker) as api:
+        run_id = await api.start()
+        while not (said := await api.events(run_id, "worker_unreachable")):
+            pass
+        run = await api.run(run_id)
+        assert run["problem"]["code"] == "worker_unreachable"
+        assert url in run["problem"]["detail"]
+        assert (await api.client.get("/workers")).json()["workers"] == [{"url": url, "reachable": False, "info": None}]
+        async with serving(simulated_app(worker), port=port):
+            finished = await api.until(run_id, "succeeded")
+            assert finished["problem"] is None
+            assert len(said) == 1
+
+
+async def test_spec_that_the_worker_cannot_train_is_refused_at_the_door(api: Api) -> None:
+    api.worker.load_problem = Problem(
+        title="no", status=422, code="unknown_model_family", detail="model_type 'mamba' is not known"
+    )
+    refused = await api.client.post("/runs", json=spec_json())
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_model_family")
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert (await api.client.get("/runs")).json()["runs"] == []
+
+
+async def test_artifacts_tell_the_run_without_aft(api: Api, tmp_path: Path) -> None:
+    api.worker.poison = {LATE_POISON}
+    run_id = await api.start()
+    await api.until(run_id, "succeeded")
+    folder = tmp_path / "artifacts" / run_id
+    told = await api.events(run_id)
+    while len((folder / "events.jsonl").read_text().splitlines()) < len(told):
+        await api.run(run_id)
+    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert lines == told
+    assert len(list((folder / "windows").glob("*.json"))) == 6
+    assert json.loads((folder / "diagnoses" / "000.json").read_text())["culprits"] == [LATE_POISON]
+    assert [entry["sample_id"] for entry in json.loads((folder / "blacklist.json").read_text())["blacklist"]] == [
+        LATE_POISON
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "/runs/none", None, 404, "run_not_found"),
+        ("POST", "/runs/none/commands", {"kind": "stop"}, 404, "run_not_found"),
+        ("GET", "/runs/none/events", None, 404, "run_not_found"),
+        ("GET", "/reviews/none", None, 404, "review_not_found"),
+        ("POST", "/runs", {"name": "x"}, 422, "validation_failed"),
+        ("GET", "/nowhere", None, 404, "route_not_found"),
+        ("DELETE", "/runs", None, 405, "method_not_allowed"),
+        ("POST", "/slack/interactions", None, 401, "bad_slack_signature"),
+    ],
+)
+async def test_bad_requests_get_a_problem_with_a_stable_code(
+    api: Api, method: str, path: str, body: Any, status: int, code: str
+) -> None:
+    response = await api.client.request(method, path, json=body)
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+async def test_unknown_commands_and_values_are_refused_by_field(api: Api) -> None:
+    run_id = await api.start()
+    unknown = await api.command(run_id, "explode")
+    assert (unknown.status_code, unknown.json()["code"]) == (422, "validation_failed")
+    assert "set_lr" in unknown.json()["detail"]
+    negative = await api.command(run_id, "set_lr", learning_rate=-1)
+    assert negative.json()["facts"]["fields"][0]["given"] == -1
+    nothing = await api.command(run_id, "resume")
+    assert (nothing.status_code, nothing.json()["code"]) == (409, "nothing_to_resume")
+
+
+async def test_same_idempotency_key_starts_one_run(api: Api) -> None:
+    headers = {"Idempotency-Key": "k"}
+    first = await api.client.post("/runs", json=spec_json(), headers=headers)
+    again = await api.client.post("/runs", json=spec_json(), headers=headers)
+    other = await api.client.post("/runs", json=spec_json(name="other"), headers=headers)
+    assert first.json()["run_id"] == again.json()["run_id"]
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")

@@ -19,9 +19,11 @@ def find_suspects(
     """Samples of the anomalous steps of `window` that stand out, most suspicious first.
 
     A sample's score is the larger of its robust z of loss and of log gradient norm within its domain; infinite if one
-    of them is not finite. Where even the most ordinary row of a batch scores half of `sample_z`, the model is far out,
-    not the rows, and each is scored by what it stands above that one. A suspect scores at least `sample_z`; in a batch
-    where nobody does, the top one is a suspect if it reaches half of that and leads the next by as much.
+    of them is not finite. A suspect scores at least `sample_z`; in a batch where nobody does, the top one is a suspect
+    if it reaches half of that and leads the next by as much.
+
+    Where even the most ordinary row of a batch scores half of `sample_z`, the model is far out, not the rows: what all
+    share is taken off each score, and a suspect must stand out by more than that.
     """
     named = {anomaly.step for anomaly in anomalies}
     reference = SampleReference(clean_steps((*history, *window), anomalies, spec), spec)
@@ -40,9 +42,11 @@ class _Scored:
 def _of_step(step: StepRecord, reference: SampleReference, spec: DetectionSpec) -> list[Suspect]:
     rows = [sample for sample in step.samples if sample.tokens > 0]
     scored = [_Scored(sample=row, score=_score(row, step.step, reference)) for row in rows]
-    if len(scored) > 1 and min(one.score for one in scored) >= spec.sample_z / 2:
-        scored = _above_most_ordinary(scored)
-    chosen = [one for one in scored if one.score >= spec.sample_z] or _clear_top(scored, spec.sample_z / 2)
+    shared = min((one.score for one in scored), default=0.0) if len(scored) > 1 else 0.0
+    if shared >= spec.sample_z / 2:
+        chosen = _above(shared, scored, spec)
+    else:
+        chosen = [one for one in scored if one.score >= spec.sample_z] or _clear_top(scored, spec.sample_z / 2)
     return [_suspect(one, step.step) for one in chosen]
 
 
@@ -52,12 +56,12 @@ def _score(sample: SampleRecord, step: int, reference: SampleReference) -> float
     return max((score for score in scores if score is not None), default=0.0)
 
 
-def _above_most_ordinary(scored: list[_Scored]) -> list[_Scored]:
-    """The same rows, scored from the most ordinary one; none when no row at all is finite."""
-    shared = min(one.score for one in scored)
+def _above(shared: float, scored: list[_Scored], spec: DetectionSpec) -> list[_Scored]:
+    """The rows that stand out by more than what all of them share; none when no row at all is finite."""
     if math.isinf(shared):
         return []
-    return [_Scored(sample=one.sample, score=one.score - shared) for one in scored]
+    excess = [_Scored(sample=one.sample, score=one.score - shared) for one in scored]
+    return [one for one in excess if one.score >= max(spec.sample_z, shared)]
 
 
 def _clear_top(scored: list[_Scored], lead: float) -> list[_Scored]:

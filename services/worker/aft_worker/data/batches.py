@@ -7,8 +7,8 @@ import numpy as np
 from aft_contracts import Schedule
 from numpy.typing import NDArray
 
-from .plan import DataPlan
-from .table import TokenTable
+from aft_worker.data.plan import DataPlan
+from aft_worker.data.table import TokenTable
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

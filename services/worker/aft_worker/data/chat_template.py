@@ -11,7 +11,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from .errors import TokenizerUnusable
+from aft_worker.data.errors import TokenizerUnusable
 
 PLAIN_TEMPLATE = (
     "{{ bos_token }}"
@@ -125,7 +125,7 @@ def _to_json(value: Any, indent: int | None = None, **options: Any) -> str:
 class _GenerationTag(Extension):
     """Reads `{% generation %}…{% endgeneration %}` as its body: spans come from rendering, not from the tag."""
 
-    tags = {"generation"}  # noqa: RUF012 - jinja2 declares it this way
+    tags = {"generation"}
 
     def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno

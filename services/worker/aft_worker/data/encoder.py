@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from .chat_template import ChatTemplate, load_chat_template
-from .errors import TokenizerUnusable
-from .rows import Chat, Completion, Text
+from aft_worker.data.chat_template import ChatTemplate, load_chat_template
+from aft_worker.data.errors import TokenizerUnusable
+from aft_worker.data.rows import Chat, Completion, Text
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from ..errors import WorkerError
+from aft_worker.errors import WorkerError
 
 
 class DataFileMissing(WorkerError):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .errors import InvalidMix
+from aft_worker.data.errors import InvalidMix
 
 PERIOD = 1024
 """Slots after which the pattern repeats; a share is met to within one part in this many."""

@@ -10,13 +10,14 @@ sample moves no other.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from aft_contracts import Schedule
 from grain.experimental import index_shuffle  # type: ignore[attr-defined]  # re-exported without __all__
 
-from .errors import EmptyDomain, EverythingBlacklisted, InvalidMix
-from .mix import MixPattern, pattern_of
+from aft_worker.data.errors import EmptyDomain, EverythingBlacklisted, InvalidMix
+from aft_worker.data.mix import MixPattern, pattern_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,8 @@ def _cursor(slot: int, segments: Sequence[_Segment]) -> tuple[str, int]:
     return domain, earlier + held.pattern.drawn(domain, slot - held.start)
 
 
+# The cipher behind index_shuffle walks until it lands inside the domain, which takes milliseconds for a few rows.
+@lru_cache(maxsize=1 << 16)
 def _permuted(index: int, rows: int, seed: int, domain: str, purpose: int | str) -> int:
     """Where `index` lands in the permutation of `rows` rows that seed, domain and purpose name."""
     key = hashlib.sha256(f"{seed}/{domain}/{purpose}".encode()).digest()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import BadRow, DataFileMissing
+from aft_worker.data.errors import BadRow, DataFileMissing
 
 EXPECTED = "an object with `messages`, or `prompt` and `completion`, or `text`"
 MAX_WEIGHT = 3.4028234663852886e38

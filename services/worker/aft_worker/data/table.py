@@ -10,10 +10,10 @@ import numpy as np
 from aft_contracts import DataSpec, OnBadRow
 from numpy.typing import NDArray
 
-from .chat_template import UnrenderableChat
-from .encoder import Encoded, RowEncoder
-from .errors import BadRow, DuplicateSampleId, EmptyDomain
-from .rows import Row, read_rows
+from aft_worker.data.chat_template import UnrenderableChat
+from aft_worker.data.encoder import Encoded, RowEncoder
+from aft_worker.data.errors import BadRow, DuplicateSampleId, EmptyDomain
+from aft_worker.data.rows import Row, read_rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

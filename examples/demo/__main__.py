@@ -1,0 +1,62 @@
+"""`python -m examples.demo`: the whole loop on a real model, from poisoned data to a healed adapter."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from aft_cli.client import AftClient
+from aft_cli.launcher import LocalStack, StackPlan
+from aft_cli.live_view import show
+from aft_cli.run_watch import RunPicture, follow
+from aft_contracts import RunSpec, RunStatus
+from rich.console import Console
+
+from examples.demo.dataset import write_data
+from examples.demo.reviewer import approve
+from examples.demo.run_spec import demo_spec
+from examples.demo.summary import print_summary, read_outcome, repair_events
+from examples.smollm2.convert import convert, default_dir
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ANY_FREE_PORT = 0
+
+
+def main() -> int:
+    """Prepare, train, heal, and tell; 0 if the run succeeded."""
+    console = Console()
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    started_s = time.monotonic()
+    model_dir = convert()
+    data = write_data(default_dir().parent / "demo", model_dir)
+    console.print(f"model {model_dir}\ndata  {', '.join(map(str, data.training.values()))}", highlight=False)
+    plan = StackPlan(data_dir=REPOSITORY / ".aft" / "demo", api_port=ANY_FREE_PORT, worker_port=ANY_FREE_PORT)
+    with LocalStack(plan) as stack, AftClient(stack.api_url, user="demo", channel="api") as client:
+        console.print(f"api   {stack.api_url}\nlogs  {stack.data_dir / 'logs'}", highlight=False)
+        last = _train(client, stack, demo_spec(model_dir, data), console)
+        wall_s = time.monotonic() - started_s
+        outcome = read_outcome(client, last.run, data.answer_key, repair_events(last.events), wall_s)
+    print_summary(outcome, console)
+    return 0 if last.run.status is RunStatus.SUCCEEDED else 1
+
+
+def _train(client: AftClient, stack: LocalStack, spec: RunSpec, console: Console) -> RunPicture:
+    run_id = client.create_run(spec).run_id
+    answered: set[str] = set()
+    picture: RunPicture | None = None
+    for picture in show(follow(client, run_id), console):
+        stack.tend(say=console.print)
+        if picture.review is not None and picture.review.decision is None and picture.review.review_id not in answered:
+            approve(picture.review, stack.api_url, console)
+            answered.add(picture.review.review_id)
+    assert picture is not None, "follow() gives at least one picture"
+    return picture
+
+
+def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""A trained adapter as PEFT reads it: adapter_config.json and adapter_model.safetensors."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from aft_contracts import LoraSpec, ModelSpec
+from flax import nnx
+from safetensors.numpy import save_file
+
+from aft_worker.export.directory import written_whole
+from aft_worker.export.errors import NothingToExport
+from aft_worker.model.load import LoadedModel
+
+_SUFFIX = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight"}
+
+
+def write_adapter(model: LoadedModel, trainable: nnx.State, spec: ModelSpec, out_dir: Path) -> Path:
+    """Write the adapter in `trainable` to `out_dir`, which must not exist; equal weights give equal bytes.
+
+    Raises:
+        NothingToExport: the run trains every parameter, so there is no adapter.
+    """
+    if model.lora is None:
+        raise NothingToExport("The run trains every parameter and has no adapter; export a merged directory instead.")
+    with written_whole(out_dir) as unfinished:
+        save_file(adapter_tensors(trainable), unfinished / "adapter_model.safetensors", metadata={"format": "pt"})
+        config = adapter_config(model.lora, adapted_layers(trainable), spec.path)
+        (unfinished / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return out_dir
+
+
+def adapter_tensors(trainable: nnx.State) -> dict[str, np.ndarray]:
+    """Every layer's A [rank, in] and B [out, rank] under PEFT's names."""
+    tensors = {}
+    for path, variable in nnx.to_flat_state(trainable):
+        _, *modules, leaf = path
+        for layer, matrix in enumerate(np.asarray(variable.get_value())):
+            name = ".".join(["base_model.model.model.layers", str(layer), *modules, _SUFFIX[leaf]])
+            tensors[name] = np.ascontiguousarray(matrix.T)
+    return tensors
+
+
+def adapted_layers(trainable: nnx.State) -> list[str]:
+    """Names of the dense layers that have an adapter, in alphabetical order."""
+    return sorted({str(path[-2]) for path, _ in nnx.to_flat_state(trainable)})
+
+
+def adapter_config(lora: LoraSpec, target_modules: list[str], base_model: str) -> dict[str, object]:
+    """What PEFT needs to know to put the adapter in its place."""
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_model,
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "target_modules": target_modules,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+    }

@@ -1,0 +1,76 @@
+"""A trained model as a plain Hugging Face directory, its adapter merged into the weights."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from aft_contracts import ModelSpec
+from flax import nnx
+from safetensors.numpy import save_file
+
+from aft_worker.export.directory import written_whole
+from aft_worker.model import hf_names
+from aft_worker.model.load import LoadedModel
+
+COPIED = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+"""Files of the base model that the merged one keeps."""
+
+
+def write_merged(model: LoadedModel, trainable: nnx.State, spec: ModelSpec, out_dir: Path) -> Path:
+    """Write config, float32 weights and tokenizer to `out_dir`, which must not exist; equal weights give equal bytes."""
+    base_dir = Path(spec.path)
+    with written_whole(out_dir) as unfinished:
+        save_file(merged_tensors(model, trainable), unfinished / "model.safetensors", metadata={"format": "pt"})
+        (unfinished / "config.json").write_text(_config_in_float32(base_dir))
+        for name in COPIED:
+            if (base_dir / name).is_file():
+                shutil.copyfile(base_dir / name, unfinished / name)
+    return out_dir
+
+
+def merged_tensors(model: LoadedModel, trainable: nnx.State) -> dict[str, np.ndarray]:
+    """Every weight under Hugging Face's names: W + (alpha / rank) A B where there is an adapter."""
+    values = {
+        path: np.asarray(variable.get_value())
+        for state in (model.frozen, trainable)
+        for path, variable in nnx.to_flat_state(state)
+    }
+    tensors: dict[str, np.ndarray] = {}
+    for path, value in values.items():
+        if path[-1] in ("lora_a", "lora_b"):
+            continue
+        if not hf_names.is_stacked(path):
+            tensors[hf_names.tensor_name(path)] = value
+            continue
+        for layer in range(value.shape[0]):
+            matrix = value[layer] + _adapter_product(model, values, path, layer)
+            tensors[hf_names.tensor_name(path, layer)] = np.ascontiguousarray(
+                matrix.T if hf_names.is_transposed(path) else matrix
+            )
+    return tensors
+
+
+def _adapter_product(
+    model: LoadedModel, values: dict[hf_names.Path, np.ndarray], path: hf_names.Path, layer: int
+) -> np.ndarray | float:
+    lora_a, lora_b = (values.get((*path[:-1], leaf)) for leaf in ("lora_a", "lora_b"))
+    if model.lora is None or path[-1] != "kernel" or lora_a is None or lora_b is None:
+        return 0.0
+    return np.float32(model.lora.alpha / model.lora.rank) * (lora_a[layer] @ lora_b[layer])
+
+
+def _config_in_float32(base_dir: Path) -> str:
+    config = json.loads((base_dir / "config.json").read_text())
+    config.pop("torch_dtype", None)
+    return json.dumps(config | {"dtype": "float32"}, indent=2) + "\n"

@@ -1,0 +1,104 @@
+"""Verdicts from replays."""
+
+import math
+
+import pytest
+from aft_api.healing.detect import judge
+from aft_api.healing.diagnose import Conclusion, conclude
+from aft_contracts import AnomalyKind, Replay, StepRecord, Verdict, Withheld
+
+PAST = 60
+
+
+def replay(name: str, *steps: StepRecord, masked: tuple[str, ...] = ()) -> Replay:
+    return Replay(name=name, masked_sample_ids=masked, steps=steps)
+
+
+@pytest.fixture
+def past(lab) -> list[StepRecord]:
+    return [lab.step(step, loss=3.5 + 0.02 * (step % 7), grad_norm=1 + 0.02 * (step % 5)) for step in range(PAST)]
+
+
+def verdict_of(lab, spec, past, as_it_was, without, *, suspects=("x@60",), anomalous=(60,)) -> Conclusion:
+    """Conclude on replays given as losses by step; suspects as `id@step`."""
+    named = [lab.suspect(one.split("@")[0], int(one.split("@")[1])) for one in suspects]
+    masked = tuple(suspect.sample_id for suspect in named)
+    replays = []
+    if as_it_was is not None:
+        replays.append(replay("as_it_was", *(lab.step(step, loss=loss) for step, loss in as_it_was.items())))
+    if without is not None:
+        steps = (lab.step(step, loss=loss) for step, loss in without.items())
+        replays.append(replay("without_suspects", *steps, masked=masked))
+    return conclude([lab.anomaly(step) for step in anomalous], named, replays, past, spec)
+
+
+BAD, OK = 9.0, 3.5
+
+
+@pytest.mark.parametrize(
+    ("as_it_was", "without", "suspects", "anomalous", "verdict", "culprits"),
+    [
+        pytest.param({60: OK}, None, (), (60,), "transient", (), id="clean-on-replay"),
+        pytest.param({60: OK}, {60: OK}, ("x@60",), (60,), "transient", (), id="clean-on-both"),
+        pytest.param({60: BAD}, {60: OK}, ("x@60",), (60,), "data", ("x",), id="clean-without"),
+        pytest.param({60: BAD}, {60: OK}, ("x@60", "y@60"), (60,), "data", ("x", "y"), id="two-culprits"),
+        pytest.param({60: BAD}, {60: BAD}, ("x@60",), (60,), "optimisation", (), id="bad-without"),
+        pytest.param({60: BAD}, None, (), (60,), "optimisation", (), id="nobody-to-suspect"),
+        pytest.param({60: OK}, {60: BAD}, ("x@60",), (60,), "unknown", (), id="contradiction"),
+        pytest.param(None, None, (), (60,), "unknown", (), id="no-replay"),
+        pytest.param(None, {60: OK}, ("x@60",), (60,), "unknown", (), id="no-control"),
+        pytest.param({61: OK}, {61: OK}, ("x@60",), (60,), "unknown", (), id="another-step-was-replayed"),
+        pytest.param(
+            {60: BAD, 61: BAD}, {60: OK, 61: BAD}, ("x@60", "y@61"), (60, 61), "data", ("x",), id="only-one-is-cleared"
+        ),
+        pytest.param(
+            {60: BAD, 61: BAD}, {60: BAD, 61: OK}, ("x@60",), (60, 61), "optimisation", (), id="cleared-but-unsuspected"
+        ),
+        pytest.param(
+            {60: OK, 61: BAD}, {60: OK, 61: OK}, ("x@60", "y@61"), (60, 61), "data", ("y",), id="only-one-comes-back"
+        ),
+        pytest.param({60: math.nan}, {60: OK}, ("x@60",), (60,), "data", ("x",), id="nan-without-the-row-gone"),
+        pytest.param({60: math.nan}, {60: math.nan}, ("x@60",), (60,), "optimisation", (), id="nan-stays"),
+    ],
+)
+def test_verdict(lab, spec, past, as_it_was, without, suspects, anomalous, verdict, culprits) -> None:
+    found = verdict_of(lab, spec, past, as_it_was, without, suspects=suspects, anomalous=anomalous)
+    assert (found.verdict, found.culprits) == (Verdict(verdict), culprits)
+    assert found.reasons
+    assert all(reason for reason in found.reasons)
+
+
+def test_a_replay_that_the_guard_refuses_again_is_bad(lab, spec) -> None:
+    refused = lab.step(60, withheld=Withheld.LOSS)
+    found = conclude([lab.anomaly(60)], (), [replay("as_it_was", refused)], (), spec)
+    assert found.verdict is Verdict.OPTIMISATION
+
+
+def test_a_row_that_only_its_own_domain_calls_out_is_proven_by_the_same_detector(lab, spec) -> None:
+    trainer = lab.trainer(1, rows=16)
+    past = trainer.run(60)
+    poison = lab.sample("poison", loss=10.5, tokens=12)
+    step = trainer.step(60, instead=(poison,))
+    anomalies = judge([step], past, spec)
+    assert {anomaly.kind for anomaly in anomalies} == {AnomalyKind.SAMPLE_OUTLIER}
+    masked = replay("without_suspects", step, masked=("poison",))
+    suspects = [lab.suspect("poison", 60)]
+    found = conclude(anomalies, suspects, [replay("as_it_was", step), masked], past, spec)
+    assert (found.verdict, found.culprits) == (Verdict.DATA, ("poison",))
+
+
+def test_a_batch_that_holds_nobody_but_suspects_is_cleared_and_says_so(lab, spec, past) -> None:
+    bad = lab.step(60, loss=BAD, samples=(lab.sample("x"),))
+    emptied = lab.step(60, loss=math.nan, tokens=0, samples=(lab.sample("x", tokens=0, loss=math.nan),))
+    replays = [replay("as_it_was", bad), replay("without_suspects", emptied, masked=("x",))]
+    found = conclude([lab.anomaly(60)], [lab.suspect("x", 60)], replays, past, spec)
+    assert (found.verdict, found.culprits) == (Verdict.DATA, ("x",))
+    assert "no other sample was left" in found.reasons[-1]
+
+
+@pytest.mark.parametrize(("loss", "verdict"), [(3.9, Verdict.OPTIMISATION), (3.5, Verdict.TRANSIENT)])
+def test_a_drift_is_bad_as_long_as_the_loss_stays_above_its_lagged_reference(lab, spec, loss, verdict) -> None:
+    past = [lab.step(step, loss=3.5 + 0.02 * (step % 7)) for step in range(150)]
+    anomalies = [lab.anomaly(150, AnomalyKind.DRIFT, applied=True)]
+    found = conclude(anomalies, (), [replay("as_it_was", lab.step(150, loss=loss))], past, spec)
+    assert found.verdict is verdict

@@ -1,0 +1,124 @@
+"""The ladder of repairs."""
+
+from datetime import UTC, datetime
+
+import pytest
+from aft_api.healing.planner import Course, IncidentHistory, plan_repair, rollback_target
+from aft_contracts import DiagnosisReport, Repair, RepairKind, RepairPolicy, Verdict
+
+POLICY = RepairPolicy()
+COURSE = Course(step=50, clip_norm=1.0, checkpoint_steps=(0, 10, 20, 30, 40, 50), probation_steps=2)
+FRESH = IncidentHistory(blacklisted={}, domain_rows={"chat": 100})
+
+
+@pytest.fixture
+def diagnose(lab):
+    def diagnosis(verdict: str, applied: dict[int, bool], culprits: tuple[str, ...] = ()) -> DiagnosisReport:
+        return DiagnosisReport(
+            diagnosis_id="d1",
+            run_id="run",
+            window_id="run:0:4",
+            created_at=datetime(2026, 1, 1, tzinfo=UTC),
+            anomalies=tuple(lab.anomaly(step, applied=was_applied) for step, was_applied in applied.items()),
+            suspects=tuple(lab.suspect(culprit, min(applied)) for culprit in culprits),
+            verdict=Verdict(verdict),
+            culprits=culprits,
+            reasons=("because",),
+        )
+
+    return diagnosis
+
+
+CALMER = {"lr_factor": 0.5, "clip_norm": 0.5, "rewarmup_steps": 8}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "applied", "culprits", "expected"),
+    [
+        pytest.param("transient", {44: False}, (), {"kind": "continue"}, id="transient-withheld"),
+        pytest.param("transient", {44: True}, (), {"kind": "rollback", "rollback_to_step": 40}, id="transient-applied"),
+        pytest.param("data", {44: False}, ("x",), {"kind": "blacklist", "blacklist": ("x",)}, id="data-withheld"),
+        pytest.param(
+            "data", {44: False, 45: True}, ("x",),
+            {"kind": "blacklist", "blacklist": ("x",), "rollback_to_step": 40}, id="data-applied",
+        ),
+        pytest.param("optimisation", {44: False}, (), {"kind": "adjust", **CALMER}, id="optimisation-withheld"),
+        pytest.param(
+            "optimisation", {44: True, 45: True}, (),
+            {"kind": "rollback", "rollback_to_step": 40, **CALMER}, id="optimisation-applied",
+        ),
+        pytest.param("unknown", {44: False}, (), {"kind": "escalate"}, id="unknown-withheld"),
+    ],
+)  # fmt: skip
+def test_rung(diagnose, verdict, applied, culprits, expected) -> None:
+    repair = plan_repair(diagnose(verdict, applied, culprits), FRESH, POLICY, course=COURSE)
+    assert repair == Repair(**expected, reasons=repair.reasons)
+    assert repair.reasons
+    assert all(reason for reason in repair.reasons)
+
+
+def test_an_unknown_cause_that_reached_the_weights_proposes_to_go_back(diagnose) -> None:
+    repair = plan_repair(diagnose("unknown", {44: True}), FRESH, POLICY, course=COURSE)
+    assert repair.kind is RepairKind.ESCALATE
+    assert repair.proposal is not None
+    assert (repair.proposal.kind, repair.proposal.rollback_to_step) == (RepairKind.ROLLBACK, 40)
+
+
+@pytest.mark.parametrize(
+    ("first_bad_step", "target"),
+    [(50, 40), (42, 40), (41, 30), (40, 30), (12, 10), (11, 0), (1, 0), (0, 0)],
+)
+def test_a_checkpoint_counts_from_the_end_of_its_probation(first_bad_step, target) -> None:
+    assert rollback_target(first_bad_step, COURSE) == target
+
+
+def test_without_a_proven_checkpoint_it_goes_back_to_the_start() -> None:
+    assert rollback_target(9, Course(step=10, clip_norm=1, checkpoint_steps=(8,), probation_steps=2)) == 0
+
+
+@pytest.mark.parametrize(
+    ("history", "policy", "named"),
+    [
+        ({"attempts": 2}, {}, "max_attempts_per_incident"),
+        ({"attempts": 0}, {"max_attempts_per_incident": 0}, "max_attempts_per_incident"),
+        ({"repair_steps": tuple(range(20))}, {}, "max_repairs_per_1000_steps"),
+        ({"blacklisted": {"chat": 5}}, {}, "max_blacklist_share"),
+        ({"domain_rows": {}}, {}, "max_blacklist_share"),
+        ({}, {"ask_before_rollback": True}, "ask_before_rollback"),
+    ],
+)
+def test_a_cap_turns_the_repair_into_a_question_that_proposes_it(diagnose, history, policy, named) -> None:
+    diagnosis = diagnose("data", {44: True}, ("x",))
+    unhindered = plan_repair(diagnosis, FRESH, POLICY, course=COURSE)
+    changed = IncidentHistory(**{"blacklisted": {}, "domain_rows": {"chat": 100}, **history})
+    repair = plan_repair(diagnosis, changed, POLICY.model_copy(update=policy), course=COURSE)
+    assert (repair.kind, repair.proposal) == (RepairKind.ESCALATE, unhindered)
+    assert named in repair.reasons[0]
+    assert (repair.blacklist, repair.rollback_to_step) == ((), None)
+
+
+@pytest.mark.parametrize(
+    ("history", "policy"),
+    [
+        ({"attempts": 1}, {}),
+        ({"repair_steps": tuple(range(-1000, -980))}, {}),
+        ({"blacklisted": {"chat": 4}}, {}),
+        ({"blacklisted": {"other": 90}}, {}),
+    ],
+)
+def test_below_the_caps_nobody_is_asked(diagnose, history, policy) -> None:
+    changed = IncidentHistory(**{"blacklisted": {}, "domain_rows": {"chat": 100}, **history})
+    repair = plan_repair(diagnose("data", {44: True}, ("x",)), changed, POLICY, course=COURSE)
+    assert repair.kind is RepairKind.BLACKLIST
+
+
+@pytest.mark.parametrize(("verdict", "kind"), [("transient", "continue"), ("optimisation", "escalate")])
+def test_going_on_unchanged_is_never_capped_but_every_change_is(diagnose, verdict, kind) -> None:
+    worn = IncidentHistory(attempts=9, repair_steps=(50,) * 99, blacklisted={}, domain_rows={"chat": 100})
+    assert plan_repair(diagnose(verdict, {44: False}), worn, POLICY, course=COURSE).kind == kind
+
+
+def test_asking_before_rollback_does_not_stop_a_repair_without_one(diagnose) -> None:
+    policy = RepairPolicy(ask_before_rollback=True)
+    repair = plan_repair(diagnose("data", {44: False}, ("x",)), FRESH, policy, course=COURSE)
+    assert repair.kind is RepairKind.BLACKLIST

@@ -1,0 +1,37 @@
+"""Replay plans."""
+
+import pytest
+from aft_api.healing.replay import plan_replay
+from aft_contracts import RepairPolicy, Schedule
+
+POLICY = RepairPolicy(replay_steps=4)
+
+
+@pytest.mark.parametrize(
+    ("anomalous", "window_start", "start", "end"),
+    [
+        pytest.param([20], 20, 20, 21, id="first-step-of-the-window"),
+        pytest.param([22], 20, 20, 23, id="whole-way-from-the-checkpoint"),
+        pytest.param([29], 20, 26, 30, id="no-more-than-replay-steps"),
+        pytest.param([21, 22], 20, 20, 23, id="cluster"),
+        pytest.param([25, 27], 20, 24, 28, id="wide-cluster"),
+        pytest.param([25, 28], 20, 25, 29, id="widest-cluster"),
+        pytest.param([29, 21], 20, 20, 22, id="later-cluster-is-left-for-later"),
+    ],
+)
+def test_it_covers_the_first_cluster_within_replay_steps(lab, anomalous, window_start, start, end) -> None:
+    anomalies = [lab.anomaly(step) for step in anomalous]
+    plan = plan_replay("a1", "run", Schedule(), anomalies, (), POLICY, window_start=window_start)
+    assert (plan.start_step, plan.end_step) == (start, end)
+    assert [variant.name for variant in plan.variants] == ["as_it_was"]
+
+
+def test_the_suspects_inside_are_masked_once_in_their_own_variant(lab) -> None:
+    suspects = [lab.suspect("x", 22), lab.suspect("y", 22), lab.suspect("x", 21), lab.suspect("later", 29)]
+    anomalies = [lab.anomaly(21), lab.anomaly(22), lab.anomaly(29)]
+    plan = plan_replay("a1", "run", Schedule(version=3), anomalies, suspects, POLICY, window_start=20)
+    assert [(one.name, one.masked_sample_ids) for one in plan.variants] == [
+        ("as_it_was", ()),
+        ("without_suspects", ("x", "y")),
+    ]
+    assert (plan.analysis_id, plan.run_id, plan.schedule.version) == ("a1", "run", 3)

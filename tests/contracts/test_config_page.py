@@ -1,0 +1,35 @@
+"""docs/CONFIG.md says what the schema says."""
+
+import re
+from pathlib import Path
+
+from aft_cli.config_docs import config_page
+from aft_contracts import RunSpec
+from pydantic import BaseModel
+
+PAGE = Path(__file__).parents[2] / "docs" / "CONFIG.md"
+
+
+def test_page_is_what_the_generator_writes_now() -> None:
+    assert PAGE.read_text(encoding="utf-8") == config_page(), "run `make docs`"
+
+
+def test_page_lists_every_field_of_a_run() -> None:
+    listed = set(re.findall(r"^\| `([^`]+)` \|", config_page(), flags=re.MULTILINE))
+    spec = RunSpec.model_validate(
+        {"model": {"path": "m"}, "data": {"domains": {"NAME": {"path": "a"}}, "evaluation": {"NAME": "b"}}}
+    )
+    sections = {name for name, value in spec if isinstance(value, BaseModel)}
+    assert listed == _fields("", spec) - sections - {"data.domains.NAME"}
+
+
+def _fields(prefix: str, value: object) -> set[str]:
+    if isinstance(value, BaseModel):
+        return {prefix.rstrip(".")} - {""} | {
+            name for key, inner in value for name in _fields(f"{prefix}{key}.", inner)
+        }
+    if isinstance(value, dict) and any(isinstance(inner, BaseModel) for inner in value.values()):
+        return {prefix.rstrip(".")} | {
+            name for key, inner in value.items() for name in _fields(f"{prefix}{key}.", inner)
+        }
+    return {prefix.rstrip(".")}

@@ -1,0 +1,123 @@
+"""The schedule: what holds at which step, and what a rollback does to it."""
+
+from collections.abc import Callable
+
+import pytest
+from aft_contracts import BlacklistEntry, Branch, ClipChange, MixSegment, RateChange, Schedule
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+STEPS = st.integers(0, 60)
+
+
+def _changed(schedule: Schedule, change: tuple[str, int]) -> Schedule:
+    kind, step = change
+    changes: dict[str, Callable[[], Schedule]] = {
+        "blacklist": lambda: schedule.with_blacklisted([f"row-{step}"], step=step, cause="d1"),
+        "rate": lambda: schedule.with_rate(0.5, step=step),
+        "clip": lambda: schedule.with_clip(2.0, step=step),
+        "mix": lambda: schedule.with_mix({"a": 1.0}, step=step),
+        "skip": lambda: schedule.with_skipped(step),
+        "rollback": lambda: schedule.rolled_back(step),
+    }
+    return changes[kind]()
+
+
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(["blacklist", "rate", "clip", "mix", "skip", "rollback"]), STEPS), max_size=8
+)
+
+
+def test_fresh_schedule_changes_nothing() -> None:
+    schedule = Schedule()
+    assert (schedule.generation, schedule.lineage(10)) == (0, [(0, 10)])
+    assert schedule.blacklist_at(10) == frozenset()
+    assert (schedule.rate_change_at(10), schedule.clip_at(10)) == (None, None)
+
+
+def test_blacklisted_row_is_banned_from_its_step_on() -> None:
+    schedule = Schedule().with_blacklisted(["a", "b", "a"], step=5, cause="d1")
+    assert schedule.blacklist_at(4) == frozenset()
+    assert schedule.blacklist_at(5) == {"a", "b"}
+
+
+def test_row_banned_twice_keeps_its_first_entry() -> None:
+    schedule = Schedule().with_blacklisted(["a"], step=5, cause="d1").with_blacklisted(["a", "b"], step=9, cause="d2")
+    assert schedule.blacklist == (
+        BlacklistEntry(sample_id="a", step=5, cause="d1"),
+        BlacklistEntry(sample_id="b", step=9, cause="d2"),
+    )
+
+
+def test_last_change_at_or_before_a_step_holds() -> None:
+    schedule = Schedule().with_rate(0.5, step=4, rewarmup_steps=2).with_rate(0.25, step=8)
+    assert schedule.rate_change_at(3) is None
+    assert schedule.rate_change_at(7) == RateChange(step=4, scale=0.5, rewarmup_steps=2)
+    assert schedule.rate_change_at(8) == RateChange(step=8, scale=0.25)
+    clipped = Schedule().with_clip(1.0, step=2).with_clip(0.5, step=2)
+    assert (clipped.clip_at(1), clipped.clip_at(2)) == (None, 0.5)
+
+
+def test_skipped_steps_are_a_sorted_set() -> None:
+    assert Schedule().with_skipped(9).with_skipped(3).with_skipped(9).skipped_steps == (3, 9)
+
+
+def test_rollback_opens_a_generation_and_pulls_later_changes_back() -> None:
+    before = (
+        Schedule()
+        .with_mix({"a": 1.0}, step=2)
+        .with_blacklisted(["row"], step=14, cause="d1")
+        .with_rate(0.5, step=12)
+        .with_clip(0.5, step=6)
+    )
+    after = before.rolled_back(8)
+    assert after == Schedule(
+        version=before.version + 1,
+        mix=(MixSegment(step=2, weights={"a": 1.0}),),
+        blacklist=(BlacklistEntry(sample_id="row", step=8, cause="d1"),),
+        rates=(RateChange(step=8, scale=0.5),),
+        clips=(ClipChange(step=6, max_norm=0.5),),
+        branches=(Branch(generation=1, step=8),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rollbacks", "step", "lineage"),
+    [
+        ([8], 12, [(1, 12), (0, 8)]),
+        ([8], 8, [(1, 8), (0, 8)]),
+        ([8, 16], 20, [(2, 20), (1, 16), (0, 8)]),
+        ([16, 8], 10, [(2, 10), (1, 8), (0, 8)]),
+        ([16, 0], 4, [(2, 4), (1, 0), (0, 0)]),
+    ],
+)
+def test_lineage_names_the_ancestors_of_a_step(rollbacks: list[int], step: int, lineage: list[tuple[int, int]]) -> None:
+    schedule = Schedule()
+    for target in rollbacks:
+        schedule = schedule.rolled_back(target)
+    assert schedule.lineage(step) == lineage
+
+
+@settings(deadline=None, derandomize=True)
+@given(changes=CHANGES, step=STEPS)
+def test_any_course_keeps_its_promises(changes: list[tuple[str, int]], step: int) -> None:
+    schedule = Schedule()
+    for change in changes:
+        schedule = _changed(schedule, change)
+    assert schedule.version == len(changes)
+    assert schedule.generation == sum(kind == "rollback" for kind, _ in changes)
+    reaches = [reach for _, reach in schedule.lineage(step)]
+    assert reaches == sorted(reaches, reverse=True), "an ancestor never lies ahead of its descendant"
+    assert [generation for generation, _ in schedule.lineage(step)] == list(range(schedule.generation, -1, -1))
+    assert schedule.blacklist_at(step) <= schedule.blacklist_at(step + 1), "a ban is never lifted"
+    assert Schedule.model_validate_json(schedule.model_dump_json()) == schedule
+
+
+@settings(deadline=None, derandomize=True)
+@given(changes=CHANGES, target=STEPS)
+def test_no_ban_is_lost_by_a_rollback(changes: list[tuple[str, int]], target: int) -> None:
+    schedule = Schedule()
+    for change in changes:
+        schedule = _changed(schedule, change)
+    banned = {entry.sample_id for entry in schedule.blacklist if entry.step >= target} | schedule.blacklist_at(target)
+    assert schedule.rolled_back(target).blacklist_at(target) == banned
