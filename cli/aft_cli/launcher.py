@@ -39,8 +39,8 @@ class LocalStack:
 
     def __init__(self, plan: StackPlan) -> None:
         self._lock, self.data_dir = _lock(plan.data_dir), plan.data_dir.resolve()
-        api_port = _port(plan.host, plan.api_port, DEFAULT_API_PORT)
-        worker_port = _port(plan.host, plan.worker_port, DEFAULT_WORKER_PORT, taken=api_port)
+        api_port = pick_port(plan.host, plan.api_port, preferred=DEFAULT_API_PORT)
+        worker_port = pick_port(plan.host, plan.worker_port, preferred=DEFAULT_WORKER_PORT, taken=api_port)
         self.api_url, self.worker_url = _url(plan.host, api_port), _url(plan.host, worker_port)
         # The lock is inherited: it holds as long as any of the three processes lives.
         self.children = [
@@ -83,6 +83,18 @@ class LocalStack:
         for child in self.children:
             child.wait_stopped(deadline_s - time.monotonic())
         self._lock.close()
+
+
+def pick_port(host: str, wanted: int | None, *, preferred: int, taken: int | None = None) -> int:
+    """The port to listen on: the wanted one; for None the preferred one if it is free; for 0, or else, any free one."""
+    if wanted:
+        return wanted
+    if wanted is None and preferred != taken and _is_free(host, preferred):
+        return preferred
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _child_specs(plan: StackPlan, data_dir: Path, api_url: str, worker_url: str) -> tuple[ChildSpec, ChildSpec]:
@@ -161,17 +173,6 @@ def _lock(data_dir: Path) -> IO[bytes]:
 
 def _url(host: str, port: int) -> str:
     return f"http://{host}:{port}"
-
-
-def _port(host: str, wanted: int | None, default: int, taken: int | None = None) -> int:
-    if wanted:
-        return wanted
-    if wanted is None and default != taken and _is_free(host, default):
-        return default
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from aft_contracts import Answer, Command, CommandRecord, Event, Pause, Resume, RunStatus, Stop
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 from rich.console import Console
 
 from aft_cli.config_file import ConfigError, FieldFault, read_spec
@@ -45,7 +46,7 @@ def status(
         str | None, typer.Argument(help="A run's id; without it all runs are listed.", metavar="RUN")
     ] = None,
     only: Annotated[RunStatus | None, typer.Option("--status", help="Only runs with this status.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most runs listed.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Most runs listed.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """Show where the runs stand, or one run in full."""
@@ -157,17 +158,19 @@ def _command_of(kind: str, fields: str) -> Command:
     adapter: TypeAdapter[Command] = TypeAdapter(Command)
     try:
         values = json.loads(fields)
-    except json.JSONDecodeError as broken:
-        raise ConfigError("--json", [FieldFault(field="--json", given=fields, expected="a JSON object")]) from broken
+    except json.JSONDecodeError:
+        values = None
+    if not isinstance(values, dict):
+        raise ConfigError("--json", [FieldFault(field="--json", given=fields, expected="a JSON object")])
     try:
-        return adapter.validate_python({"kind": kind, **values})
+        return adapter.validate_python(values | {"kind": kind})
     except ValidationError as refused:
         raise ConfigError(f"command {kind}", [_fault(error) for error in refused.errors()]) from refused
 
 
-def _fault(error: Any) -> FieldFault:
+def _fault(error: ErrorDetails) -> FieldFault:
     if error["type"] == "union_tag_invalid":
-        return FieldFault(field="kind", given=error["ctx"]["tag"], expected=error["ctx"]["expected_tags"])
+        return FieldFault(field="kind", given=repr(error["ctx"]["tag"]), expected=error["ctx"]["expected_tags"])
     field = ".".join(str(part) for part in error["loc"][1:])
     given = "nothing" if error["type"] == "missing" else repr(error["input"])
     return FieldFault(field=field, given=given, expected=error["msg"].removeprefix("Input should be "))

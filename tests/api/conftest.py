@@ -119,6 +119,13 @@ async def worker_url(worker: SimulatedWorker) -> AsyncIterator[str]:
 
 
 @pytest.fixture
+async def local_api(tmp_path: Path, worker: SimulatedWorker, worker_url: str) -> AsyncIterator[Api]:
+    """The API on the embedded store alone, for what does not depend on the store."""
+    async with running_api(settings_for(tmp_path, None, worker_url), worker) as running:
+        yield running
+
+
+@pytest.fixture
 async def api(tmp_path: Path, database_url: str | None, worker: SimulatedWorker, worker_url: str) -> AsyncIterator[Api]:
     """The API on each store."""
     async with running_api(settings_for(tmp_path, database_url, worker_url), worker) as running:

@@ -24,12 +24,11 @@ def test_page_lists_every_field_of_a_run() -> None:
 
 
 def _fields(prefix: str, value: object) -> set[str]:
+    """Dotted names of everything in a spec."""
+    name = {prefix.rstrip(".")} - {""}
+    inner: list[tuple[str, object]] = []
     if isinstance(value, BaseModel):
-        return {prefix.rstrip(".")} - {""} | {
-            name for key, inner in value for name in _fields(f"{prefix}{key}.", inner)
-        }
-    if isinstance(value, dict) and any(isinstance(inner, BaseModel) for inner in value.values()):
-        return {prefix.rstrip(".")} | {
-            name for key, inner in value.items() for name in _fields(f"{prefix}{key}.", inner)
-        }
-    return {prefix.rstrip(".")}
+        inner = list(value)
+    elif isinstance(value, dict) and any(isinstance(entry, BaseModel) for entry in value.values()):
+        inner = list(value.items())
+    return name.union(*(_fields(f"{prefix}{key}.", entry) for key, entry in inner))

@@ -4,7 +4,7 @@ from typing import Any, get_type_hints
 
 from aft_contracts import State
 
-PLAIN = {str, int}
+PLAIN = {str, int, bool}
 JSON_OBJECT = dict[str, Any]
 
 

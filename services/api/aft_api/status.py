@@ -3,9 +3,8 @@
 from aft_contracts import Contract, WorkerInfo
 from fastapi import APIRouter, Response
 from fastapi import status as http
-from sqlalchemy import text
 
-from aft_api.db.engine import STORE_ERRORS
+from aft_api.db.health import answers
 from aft_api.dependencies import FleetDep, StoreDep
 
 router = APIRouter(tags=["status"])
@@ -39,10 +38,7 @@ class WorkersSeen(Contract):
 @router.get("/healthz")
 async def read_health(store: StoreDep, response: Response) -> Health:
     """Whether the API answers and its store does."""
-    try:
-        async with store.reads() as session:
-            await session.execute(text("SELECT 1"))
-    except STORE_ERRORS:
+    if not await answers(store):
         response.status_code = http.HTTP_503_SERVICE_UNAVAILABLE
         return Health(status="store_unavailable")
     return Health(status="ok")

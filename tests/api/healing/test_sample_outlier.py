@@ -41,11 +41,30 @@ def test_many_bad_rows_do_not_hide_each_other(lab, spec, share: float) -> None:
 
 
 def test_short_rows_are_granted_their_larger_spread(lab, spec) -> None:
-    trainer = lab.trainer(8, domains=("chat",))
-    history = trainer.run(80)
-    short = lab.of_rows(80, (lab.sample("short", loss=7.5, tokens=1), trainer.row("r", 3.5)))
-    long = lab.of_rows(81, (lab.sample("long", loss=7.5, tokens=120), trainer.row("r2", 3.5)))
-    assert outliers(judge([short, long], history, spec)) == {81: ("long",)}
+    losses = lab.trainer(8).rng.normal(3.5, 0.5, 60).tolist()
+    history = [lab.of_rows(step, (lab.sample(f"r{step}", loss=loss, tokens=64),)) for step, loss in enumerate(losses)]
+    window = [
+        lab.of_rows(60 + row, (lab.sample(f"x{row}", loss=8.0, tokens=tokens),)) for row, tokens in enumerate((4, 64))
+    ]
+    assert outliers(judge(window, history, spec)) == {61: ("x1",)}
+
+
+def test_length_is_learned_where_the_domain_shows_it(lab, spec) -> None:
+    rng = lab.trainer(9).rng
+    history = [
+        lab.of_rows(
+            step,
+            (
+                lab.sample(f"s{step}", loss=float(rng.normal(6.0, 0.5)), tokens=4),
+                lab.sample(f"l{step}", loss=float(rng.normal(2.0, 0.2)), tokens=100),
+            ),
+        )
+        for step in range(80)
+    ]
+    window = [
+        lab.of_rows(80 + row, (lab.sample(f"x{row}", loss=6.0, tokens=tokens),)) for row, tokens in enumerate((4, 100))
+    ]
+    assert outliers(judge(window, history, spec)) == {81: ("x1",)}
 
 
 def test_a_domain_is_measured_by_its_own_rows_only(lab, spec) -> None:

@@ -26,13 +26,14 @@ class Received:
 
 @dataclass
 class Receiver:
-    """Answers every request with `status`, `headers` and `body`, after `delay_s`, and keeps what it got."""
+    """Answers every request with `status`, `headers` and `body`, after `delay_s`, or hangs up; keeps what it got."""
 
     url: str = ""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     delay_s: float = 0.0
+    hangs_up: bool = False
     received: list[Received] = field(default_factory=list)
 
 
@@ -46,6 +47,9 @@ def receiver() -> Iterator[Receiver]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             state.received.append(Received(path=self.path, headers=headers, body=body))
             time.sleep(state.delay_s)
+            if state.hangs_up:
+                self.close_connection = True
+                return
             self.send_response(state.status)
             for name, value in {"content-length": str(len(state.body)), **state.headers}.items():
                 self.send_header(name, value)

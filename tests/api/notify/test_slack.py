@@ -86,6 +86,12 @@ def test_a_slack_that_hangs_is_tried_again(slack, notification) -> None:
     assert post(slack.url, notification(), timeout_s=1).status is DeliveryStatus.RETRY
 
 
+def test_one_attempt_is_one_request_even_when_slack_hangs_up(slack, notification) -> None:
+    slack.hangs_up = True
+    assert post(slack.url, notification()).status is DeliveryStatus.RETRY
+    assert len(slack.received) == 1
+
+
 def test_a_slack_that_is_not_there_is_tried_again(notification) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))

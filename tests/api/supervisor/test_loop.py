@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aft_contracts import Problem
@@ -85,26 +84,26 @@ async def test_applied_poison_is_rolled_back_after_a_human_agreed(api: Api) -> N
     assert (decided["status"], decided["decision"]["answer"]) == ("decided", "approve")
 
 
-async def test_rejected_repair_changes_nothing(api: Api) -> None:
-    api.worker.poison = {EARLY_POISON}
-    run_id = await api.start(repair={"ask_before_rollback": True})
-    await api.until(run_id, "waiting")
-    assert (await api.command(run_id, "resume", answer="reject")).status_code == 202
-    run = await api.until(run_id, "succeeded")
+async def test_rejected_repair_changes_nothing(local_api: Api) -> None:
+    local_api.worker.poison = {EARLY_POISON}
+    run_id = await local_api.start(repair={"ask_before_rollback": True})
+    await local_api.until(run_id, "waiting")
+    assert (await local_api.command(run_id, "resume", answer="reject")).status_code == 202
+    run = await local_api.until(run_id, "succeeded")
     assert run["schedule"]["branches"] == []
     assert run["schedule"]["blacklist"] == []
 
 
-async def test_edited_repair_is_made_instead_of_the_proposed_one(api: Api) -> None:
-    api.worker.poison = {EARLY_POISON}
-    run_id = await api.start(repair={"ask_before_rollback": True})
-    await api.until(run_id, "waiting")
-    missing = await api.command(run_id, "resume", answer="edit")
+async def test_edited_repair_is_made_instead_of_the_proposed_one(local_api: Api) -> None:
+    local_api.worker.poison = {EARLY_POISON}
+    run_id = await local_api.start(repair={"ask_before_rollback": True})
+    await local_api.until(run_id, "waiting")
+    missing = await local_api.command(run_id, "resume", answer="edit")
     assert (missing.status_code, missing.json()["code"]) == (422, "repair_needed")
     repair = {"kind": "rollback", "rollback_to_step": 0, "lr_factor": 0.5, "reasons": ["start over, gently"]}
-    assert (await api.command(run_id, "resume", answer="edit", repair=repair)).status_code == 202
-    api.worker.poison = set()
-    run = await api.until(run_id, "succeeded")
+    assert (await local_api.command(run_id, "resume", answer="edit", repair=repair)).status_code == 202
+    local_api.worker.poison = set()
+    run = await local_api.until(run_id, "succeeded")
     assert run["schedule"]["branches"] == [{"generation": 1, "step": 0}]
     assert run["schedule"]["rates"][0]["scale"] == 0.5
     assert run["schedule"]["blacklist"] == []
@@ -130,14 +129,14 @@ async def test_fault_that_a_replay_does_not_show_is_transient_and_blames_nobody(
     assert run["generation"] == 0
 
 
-async def test_forgetting_changes_the_mix(api: Api) -> None:
-    api.worker.held_out_loss = [3.0, 3.4, 3.0]
-    run_id = await api.start(data=TWO_DOMAINS)
-    run = await api.until(run_id, "succeeded")
+async def test_forgetting_changes_the_mix(local_api: Api) -> None:
+    local_api.worker.held_out_loss = [3.0, 3.4, 3.0]
+    run_id = await local_api.start(data=TWO_DOMAINS)
+    run = await local_api.until(run_id, "succeeded")
     [segment] = run["schedule"]["mix"]
     assert segment["step"] == 40
     assert segment["weights"]["chat"] > segment["weights"]["code"]
-    assert len(await api.events(run_id, "mix_changed")) == 1
+    assert len(await local_api.events(run_id, "mix_changed")) == 1
 
 
 async def test_commands_hold_from_the_next_step_boundary_and_say_so(api: Api) -> None:
@@ -204,23 +203,23 @@ async def test_stop_keeps_what_was_trained(api: Api) -> None:
     assert (await api.command(run_id, "stop", key="once")).status_code == 202, "the same command again is no new one"
 
 
-async def test_stop_ends_a_run_that_waits_for_a_human(api: Api) -> None:
-    api.worker.poison = {EARLY_POISON}
-    run_id = await api.start(repair={"ask_before_rollback": True})
-    await api.until(run_id, "waiting")
-    await api.command(run_id, "stop")
-    await api.until(run_id, "stopped")
+async def test_stop_ends_a_run_that_waits_for_a_human(local_api: Api) -> None:
+    local_api.worker.poison = {EARLY_POISON}
+    run_id = await local_api.start(repair={"ask_before_rollback": True})
+    await local_api.until(run_id, "waiting")
+    await local_api.command(run_id, "stop")
+    await local_api.until(run_id, "stopped")
 
 
-async def test_worker_that_lies_costs_an_attempt_and_not_the_run(api: Api) -> None:
-    api.worker.step_s = 0.01
-    api.worker.next_answers = [
+async def test_worker_that_lies_costs_an_attempt_and_not_the_run(local_api: Api) -> None:
+    local_api.worker.step_s = 0.01
+    local_api.worker.next_answers = [
         Response("not json", media_type="application/json"),
         Response(json.dumps({"job_id": "other", "spec_hash": "x", "status": "running"}), media_type="application/json"),
     ]
-    run_id = await api.start(data={"domains": {"chat": {"path": "/data/chat.jsonl"}}})
-    await api.until(run_id, "succeeded")
-    failed = await api.events(run_id, "window_failed")
+    run_id = await local_api.start(data={"domains": {"chat": {"path": "/data/chat.jsonl"}}})
+    await local_api.until(run_id, "succeeded")
+    failed = await local_api.events(run_id, "window_failed")
     assert [event["details"]["code"] for event in failed] == ["worker_answer_invalid"] * 2
     assert [window.rsplit(":", 1)[1] for window in api.worker.windows] == [str(index) for index in range(6)]
 
@@ -267,62 +266,65 @@ async def test_unreachable_worker_is_said_and_waited_for(tmp_path: Path, worker:
             assert len(said) == 1
 
 
-async def test_spec_that_the_worker_cannot_train_is_refused_at_the_door(api: Api) -> None:
-    api.worker.load_problem = Problem(
+async def test_spec_that_the_worker_cannot_train_is_refused_at_the_door(local_api: Api) -> None:
+    local_api.worker.load_problem = Problem(
         title="no", status=422, code="unknown_model_family", detail="model_type 'mamba' is not known"
     )
-    refused = await api.client.post("/runs", json=spec_json())
+    refused = await local_api.client.post("/runs", json=spec_json())
     assert (refused.status_code, refused.json()["code"]) == (422, "unknown_model_family")
     assert refused.headers["content-type"] == "application/problem+json"
-    assert (await api.client.get("/runs")).json()["runs"] == []
+    assert (await local_api.client.get("/runs")).json()["runs"] == []
 
 
-async def test_artifacts_tell_the_run_without_aft(api: Api, tmp_path: Path) -> None:
-    api.worker.poison = {LATE_POISON}
-    run_id = await api.start()
-    await api.until(run_id, "succeeded")
+async def test_artifacts_tell_the_run_without_aft(local_api: Api, tmp_path: Path) -> None:
+    local_api.worker.poison = {LATE_POISON}
+    run_id = await local_api.start()
+    await local_api.until(run_id, "succeeded")
     folder = tmp_path / "artifacts" / run_id
-    told = await api.events(run_id)
-    while len((folder / "events.jsonl").read_text().splitlines()) < len(told):
-        await api.run(run_id)
+    told = await local_api.events(run_id)
+    while len(list(folder.glob("windows/*.json"))) < 6 or len((folder / "events.jsonl").read_text().splitlines()) < len(
+        told
+    ):
+        await local_api.run(run_id)
     lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     assert lines == told
-    assert len(list((folder / "windows").glob("*.json"))) == 6
     assert json.loads((folder / "diagnoses" / "000.json").read_text())["culprits"] == [LATE_POISON]
     assert [entry["sample_id"] for entry in json.loads((folder / "blacklist.json").read_text())["blacklist"]] == [
         LATE_POISON
     ]
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status", "code"),
-    [
-        ("GET", "/runs/none", None, 404, "run_not_found"),
-        ("POST", "/runs/none/commands", {"kind": "stop"}, 404, "run_not_found"),
-        ("GET", "/runs/none/events", None, 404, "run_not_found"),
-        ("GET", "/reviews/none", None, 404, "review_not_found"),
-        ("POST", "/runs", {"name": "x"}, 422, "validation_failed"),
-        ("GET", "/nowhere", None, 404, "route_not_found"),
-        ("DELETE", "/runs", None, 405, "method_not_allowed"),
-        ("POST", "/slack/interactions", None, 401, "bad_slack_signature"),
-    ],
-)
-async def test_bad_requests_get_a_problem_with_a_stable_code(
-    api: Api, method: str, path: str, body: Any, status: int, code: str
-) -> None:
-    response = await api.client.request(method, path, json=body)
-    assert (response.status_code, response.json()["code"]) == (status, code)
-    assert response.headers["content-type"] == "application/problem+json"
+async def test_bad_requests_get_a_problem_with_a_stable_code(local_api: Api) -> None:
+    expected: dict[tuple[str, str, str | None], tuple[int, str]] = {
+        ("GET", "/runs/none", None): (404, "run_not_found"),
+        ("POST", "/runs/none/commands", '{"kind": "stop"}'): (404, "run_not_found"),
+        ("GET", "/runs/none/events", None): (404, "run_not_found"),
+        ("GET", "/runs/none/steps", None): (404, "run_not_found"),
+        ("GET", "/reviews/none", None): (404, "review_not_found"),
+        ("POST", "/runs", '{"name": "x"}'): (422, "validation_failed"),
+        ("POST", "/runs", "not json"): (422, "validation_failed"),
+        ("GET", "/nowhere", None): (404, "route_not_found"),
+        ("DELETE", "/runs", None): (405, "method_not_allowed"),
+        ("POST", "/slack/interactions", "payload=x"): (401, "bad_slack_signature"),
+    }
+    answers = {
+        case: await local_api.client.request(
+            case[0], case[1], content=case[2], headers={"content-type": "application/json"}
+        )
+        for case in expected
+    }
+    assert {case: (answer.status_code, answer.json()["code"]) for case, answer in answers.items()} == expected
+    assert {answer.headers["content-type"] for answer in answers.values()} == {"application/problem+json"}
 
 
-async def test_unknown_commands_and_values_are_refused_by_field(api: Api) -> None:
-    run_id = await api.start()
-    unknown = await api.command(run_id, "explode")
+async def test_unknown_commands_and_values_are_refused_by_field(local_api: Api) -> None:
+    run_id = await local_api.start()
+    unknown = await local_api.command(run_id, "explode")
     assert (unknown.status_code, unknown.json()["code"]) == (422, "validation_failed")
     assert "set_lr" in unknown.json()["detail"]
-    negative = await api.command(run_id, "set_lr", learning_rate=-1)
+    negative = await local_api.command(run_id, "set_lr", learning_rate=-1)
     assert negative.json()["facts"]["fields"][0]["given"] == -1
-    nothing = await api.command(run_id, "resume")
+    nothing = await local_api.command(run_id, "resume")
     assert (nothing.status_code, nothing.json()["code"]) == (409, "nothing_to_resume")
 
 

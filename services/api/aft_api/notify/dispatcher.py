@@ -5,6 +5,7 @@ import random
 from dataclasses import dataclass
 
 import structlog
+
 from aft_api.db.engine import STORE_ERRORS, Store
 from aft_api.db.tables import OutboxRow
 from aft_api.notify.backoff import next_attempt_delay_s

@@ -2,6 +2,10 @@
 
 from collections.abc import Sequence
 
+from aft_contracts import EventKind, Review, RunSpec
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from aft_api.clock import Clock
 from aft_api.db.engine import Store
 from aft_api.db.once import insert_once
@@ -9,9 +13,6 @@ from aft_api.db.tables import OutboxRow
 from aft_api.notify.message import Notification
 from aft_api.runs.repository import get_run
 from aft_api.settings import Settings
-from aft_contracts import EventKind, Review, RunSpec
-from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 CLAIM_S = 120.0
 """How long one dispatcher keeps a message to itself; longer than any sending takes."""

@@ -39,6 +39,12 @@ async def list_diagnoses(session: AsyncSession, run_id: str) -> list[DiagnosisRe
     return [DiagnosisReport.model_validate(report) for report in rows]
 
 
+async def chosen_repair(session: AsyncSession, diagnosis_id: str) -> Repair | None:
+    """The repair that the planner chose, or None before it did."""
+    row = await session.get(DiagnosisRow, diagnosis_id)
+    return None if row is None or row.repair is None else Repair.model_validate(row.repair)
+
+
 async def choose_repair(session: AsyncSession, diagnosis_id: str, repair: Repair) -> None:
     """Write which repair the planner chose."""
     await session.execute(

@@ -25,6 +25,11 @@ async def add_evaluation(
     )
 
 
+async def has_evaluation(session: AsyncSession, evaluation_id: str) -> bool:
+    """Whether these scores have been written."""
+    return await session.get(EvaluationRow, evaluation_id) is not None
+
+
 async def list_evaluations(session: AsyncSession, run_id: str) -> list[Evaluated]:
     """A run's scores, oldest first."""
     rows = await session.scalars(

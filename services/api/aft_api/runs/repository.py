@@ -25,6 +25,12 @@ async def get_run(session: AsyncSession, run_id: str, *, for_update: bool = Fals
     return row
 
 
+async def find_run(session: AsyncSession, idempotency_key: str) -> RunRow | None:
+    """The run that was started under this key, if any."""
+    row: RunRow | None = await session.scalar(select(RunRow).where(RunRow.idempotency_key == idempotency_key))
+    return row
+
+
 async def list_runs(session: AsyncSession, *, status: RunStatus | None, limit: int) -> Sequence[RunRow]:
     """Runs, newest first."""
     query = select(RunRow).order_by(RunRow.created_at.desc(), RunRow.run_id).limit(limit)

@@ -20,7 +20,6 @@ from aft_contracts import (
     RunView,
     Stop,
 )
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
@@ -33,7 +32,7 @@ from aft_api.runs.commands import add_command, find_command
 from aft_api.runs.errors import IdempotencyConflict, NothingToResume, RunFinished
 from aft_api.runs.evaluations import list_evaluations
 from aft_api.runs.events import record
-from aft_api.runs.repository import get_run, wake_run
+from aft_api.runs.repository import find_run, get_run, wake_run
 from aft_api.runs.schedules import latest_schedule
 from aft_api.runs.windows import lineage_steps, running_steps
 
@@ -55,7 +54,7 @@ async def start_run(store: Store, spec: RunSpec, *, idempotency_key: str | None,
     now = clock()
     async with store.sessions.begin() as session:
         if idempotency_key is not None:
-            known = await session.scalar(select(RunRow).where(RunRow.idempotency_key == idempotency_key))
+            known = await find_run(session, idempotency_key)
             if known is not None:
                 if RunSpec.model_validate(known.spec) != spec:
                     raise IdempotencyConflict(idempotency_key)

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import aiosqlite
+import structlog
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from psycopg import AsyncConnection, AsyncCursor
+from psycopg.errors import DeadlockDetected, SerializationFailure
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from aft_api.runs.leases import LeaseLost
 
+log = structlog.get_logger()
 SCHEMA = "langgraph"
 Fence = tuple[str, int]
 fence: ContextVar[Fence | None] = ContextVar("fence", default=None)
@@ -40,19 +43,24 @@ class FencedPostgresSaver(AsyncPostgresSaver):
         # The stock method holds one asyncio.Lock around every operation even over a pool (langgraph #7259);
         # a connection of its own for each operation needs no lock.
         pool = cast("AsyncConnectionPool[AsyncConnection[DictRow]]", self.conn)
-        async with (
-            pool.connection() as connection,
-            connection.transaction(),
-            connection.cursor(binary=True, row_factory=dict_row) as cursor,
-        ):
-            held = fence.get()
-            if held is not None:
+        held = fence.get()
+        async with pool.connection() as connection, connection.cursor(binary=True, row_factory=dict_row) as cursor:
+            if held is None:
+                yield cursor
+                return
+            async with connection.transaction():
                 await _check_lease(cursor, held)
-            yield cursor
+                yield cursor
 
     async def forget_past(self, run_id: str) -> None:
-        """Keep only the newest checkpoint of a run."""
-        await self.aprune([run_id], strategy="keep_latest")
+        """Keep only the newest checkpoint of a run; when another prune is in the way, the next one does it."""
+        held = fence.set(None)  # pruning opens its own transaction, and what it deletes nobody needs
+        try:
+            await self.aprune([run_id], strategy="keep_latest")
+        except (SerializationFailure, DeadlockDetected):
+            log.info("prune_postponed", run_id=run_id)
+        finally:
+            fence.reset(held)
 
 
 class PrunedSqliteSaver(AsyncSqliteSaver):

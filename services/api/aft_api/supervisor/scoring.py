@@ -2,8 +2,7 @@
 
 from aft_contracts import EvaluationResult, EvaluationSpec, EventKind, JobStatus, RunSpec
 
-from aft_api.db.tables import EvaluationRow
-from aft_api.runs.evaluations import add_evaluation
+from aft_api.runs.evaluations import add_evaluation, has_evaluation
 from aft_api.runs.events import record
 from aft_api.runs.schedules import latest_schedule
 from aft_api.supervisor.jobs import run_job
@@ -20,7 +19,7 @@ async def score(ports: Ports, run_id: str, spec: RunSpec, *, generation: int, st
         return None
     evaluation_id = f"{run_id}:e:{generation}:{step}"
     async with ports.store.reads() as session:
-        if await session.get(EvaluationRow, evaluation_id) is not None:
+        if await has_evaluation(session, evaluation_id):
             return evaluation_id
         schedule = await latest_schedule(session, run_id)
     asked = EvaluationSpec(evaluation_id=evaluation_id, run_id=run_id, schedule=schedule, step=step)

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from aft_contracts import Schedule
-from grain.experimental import index_shuffle  # type: ignore[attr-defined]  # re-exported without __all__
+from grain.experimental import index_shuffle
 
 from aft_worker.data.errors import EmptyDomain, EverythingBlacklisted, InvalidMix
 from aft_worker.data.mix import MixPattern, pattern_of

@@ -3,7 +3,7 @@
 from aft_contracts import EventKind, RunSpec, SetMix, State
 from langgraph.runtime import Runtime
 
-from aft_api.healing.course import apply_command
+from aft_api.healing.course import apply_command, weights_at
 from aft_api.healing.mix import adapt_mix
 from aft_api.runs.evaluations import list_evaluations
 from aft_api.runs.events import record
@@ -34,7 +34,7 @@ async def _adapt(ports: Ports, run_id: str, spec: RunSpec, evaluation_id: str, *
         if await was_applied(session, run_id, cause):
             return
         schedule = await latest_schedule(session, run_id)
-        now = schedule.mix[-1].weights if schedule.mix else {n: d.weight for n, d in spec.data.domains.items()}
+        now = weights_at(schedule, step, spec)
         weights = adapt_mix(await list_evaluations(session, run_id), now, spec.curriculum)
         if weights is None:
             return

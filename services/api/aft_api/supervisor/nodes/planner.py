@@ -14,12 +14,11 @@ from aft_contracts import (
 from langgraph.runtime import Runtime
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aft_api.db.tables import DiagnosisRow
 from aft_api.healing.course import apply_repair
 from aft_api.healing.planner import Course, IncidentHistory, plan_repair
 from aft_api.notify.outbox import announce
 from aft_api.reviews.repository import ask
-from aft_api.runs.diagnoses import choose_repair, earlier_repairs, list_diagnoses
+from aft_api.runs.diagnoses import choose_repair, chosen_repair, earlier_repairs, get_diagnosis, list_diagnoses
 from aft_api.runs.events import record
 from aft_api.runs.repository import get_run, note_run
 from aft_api.runs.schedules import add_schedule, latest_schedule
@@ -31,13 +30,13 @@ async def planner(state: State, runtime: Runtime[Ports]) -> State:
     """The repair; and, when a human must be asked, the review that asks."""
     ports, run_id, diagnosis_id = runtime.context, state["run_id"], state["diagnosis_id"]
     async with ports.store.sessions.begin() as session:
-        row = await session.get(DiagnosisRow, diagnosis_id)
-        assert row is not None, "forensic wrote the diagnosis before this node began"
-        if row.repair is not None:  # this node ran before and was cut off after its transaction
-            return _position(Repair.model_validate(row.repair), diagnosis_id)
+        chosen = await chosen_repair(session, diagnosis_id)
+        if chosen is not None:  # this node ran before and was cut off after its transaction
+            return _position(chosen, diagnosis_id)
         spec = RunSpec.model_validate((await get_run(session, run_id)).spec)
         schedule = await latest_schedule(session, run_id)
-        report = DiagnosisReport.model_validate(row.report)
+        report = await get_diagnosis(session, diagnosis_id)
+        assert report is not None, "forensic wrote the diagnosis before this node began"
         repair = plan_repair(
             report,
             await _incident_history(session, report, schedule),

@@ -1,0 +1,25 @@
+"""A look at a spec's model and data, without loading either."""
+
+from pathlib import Path
+
+from aft_contracts import RunSpec
+
+
+from aft_worker.data.encoder import load_encoder
+from aft_worker.data.table import load_table
+from aft_worker.model.config import read_config
+from aft_worker.model.errors import ModelFileMissing
+
+ROWS_LOOKED_AT = 50
+"""Rows of each file that are read; the rest is seen when the run is loaded."""
+
+
+def check_spec(spec: RunSpec) -> None:
+    """Raises the WorkerError that loading the spec would end in, as far as a quick look can tell."""
+    path = Path(spec.model.path)
+    if not path.is_dir():
+        raise ModelFileMissing(path, "it is the model's directory")
+    read_config(path)
+    encoder = load_encoder(path, max_length=spec.data.max_length)
+    for name in [*(domain.path for domain in spec.data.domains.values()), *spec.data.evaluation.values()]:
+        load_table(Path(name), encoder, spec.data.on_bad_row, most_rows=ROWS_LOOKED_AT)

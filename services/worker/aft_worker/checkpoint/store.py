@@ -1,0 +1,210 @@
+"""CheckpointStore: the committed states of one run, in `<folder>/<generation>/<step>/`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+import structlog
+from aft_contracts import CheckpointRef, CheckpointSpec, Schedule, WindowResult, WorkerNote
+
+from aft_worker.checkpoint.errors import (
+    CheckpointConflict,
+    DamagedCheckpoint,
+    NoGoodCheckpoint,
+    NonFiniteParameters,
+)
+from aft_worker.checkpoint.manifest import MANIFEST_NAME, Manifest, verified_manifest, write_manifest
+from aft_worker.checkpoint.orbax_folder import OrbaxFolder
+from aft_worker.checkpoint.record import CheckpointRecord
+from aft_worker.checkpoint.retention import expendable_steps
+from aft_worker.course import course_before
+from aft_worker.train.digest import state_digest
+from aft_worker.train.state import TrainState
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """A verified state from disk."""
+
+    state: TrainState
+    generation: int
+    step: int
+    record: CheckpointRecord
+    notes: tuple[WorkerNote, ...]
+    """One for each newer checkpoint that had to be passed over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Committed:
+    manifest: Manifest
+    record: CheckpointRecord
+    ref: CheckpointRef
+
+
+class CheckpointStore:
+    """Saves, verifies, restores and prunes; only what matches its manifest counts."""
+
+    def __init__(self, folder: Path, template: TrainState, policy: CheckpointSpec) -> None:
+        self.folder, self.policy = folder.absolute(), policy
+        self._orbax = OrbaxFolder(self.folder, template)
+
+    def close(self) -> None:
+        """Lets go of what is held open."""
+        self._orbax.close()
+
+    def is_fresh(self) -> bool:
+        """Whether the run never committed anything: at most an unfinished state before the first step is there."""
+        folders = [(generation, step) for generation in self._generations() for step in self._steps(generation)]
+        return all(place == (0, 0) and not self._is_committed(*place) for place in folders)
+
+    def save(self, state: TrainState, *, generation: int, step: int, record: CheckpointRecord) -> CheckpointRef:
+        """Commits `state`; where the very same state is committed already, that checkpoint stands.
+
+        Raises:
+            NonFiniteParameters: a trained parameter is NaN or infinite.
+            CheckpointConflict: another state is committed there.
+        """
+        _refuse_non_finite(state, step)
+        digest = state_digest(state)
+        folder = self._folder(generation, step)
+        if folder.exists():
+            if (standing := self._standing(generation, step, digest)) is not None:
+                return standing
+            self._delete(generation, step)
+        self._orbax.save(state, record.model_dump(mode="json"), generation=generation, step=step)
+        manifest_digest = write_manifest(folder, generation=generation, step=step, state_digest=digest)
+        log.info("checkpoint_committed", generation=generation, step=step)
+        self._prune(generation)
+        return _ref(generation, step, folder, manifest_digest)
+
+    def newest_ancestor(self, schedule: Schedule, step: int) -> Restored:
+        """The newest undamaged state from which `schedule` leads to `step`.
+
+        Raises:
+            NoGoodCheckpoint: there is none.
+        """
+        notes: list[WorkerNote] = []
+        for generation, at in self._ancestors(schedule, step):
+            try:
+                committed = self._verified(generation, at)
+                if course_before(committed.record.schedule, at) != course_before(schedule, at):
+                    log.info("checkpoint_on_other_course", generation=generation, step=at)
+                    continue
+                state = self._state(committed)
+                return Restored(
+                    state=state, generation=generation, step=at, record=committed.record, notes=tuple(notes)
+                )
+            except DamagedCheckpoint as damage:
+                log.warning("checkpoint_fell_back", generation=generation, step=at, reason=str(damage))
+                notes.append(_fell_back(generation, at, damage))
+        raise NoGoodCheckpoint(
+            f"No undamaged checkpoint leads to step {step} ({len(notes)} damaged); "
+            f"bring back {self.folder} from a backup or start a new run.",
+            step=step,
+            damaged=[note.message for note in notes],
+        )
+
+    def window_result(self, window_id: str, *, generation: int, after_step: int, end_step: int) -> WindowResult | None:
+        """The result of a window that was committed after one step and up to another; None when it was not."""
+        for step in self._steps(generation):
+            if not after_step < step <= end_step:
+                continue
+            try:
+                committed = self._verified(generation, step)
+            except DamagedCheckpoint:
+                continue
+            window = committed.record.window
+            if window is not None and window.window_id == window_id:
+                return window.result(committed.ref)
+        return None
+
+    def _verified(self, generation: int, step: int) -> "_Committed":
+        folder = self._folder(generation, step)
+        manifest, manifest_digest = verified_manifest(folder)
+        record = CheckpointRecord.model_validate(self._orbax.read_record(generation=generation, step=step))
+        return _Committed(manifest=manifest, record=record, ref=_ref(generation, step, folder, manifest_digest))
+
+    def _state(self, committed: "_Committed") -> TrainState:
+        ref = committed.ref
+        state = self._orbax.read_state(generation=ref.generation, step=ref.step)
+        if state_digest(state) != committed.manifest.state_digest:
+            raise DamagedCheckpoint(f"{ref.uri} restores another state than was saved.")
+        log.info("checkpoint_restored", generation=ref.generation, step=ref.step)
+        return state
+
+    def _standing(self, generation: int, step: int, digest: str) -> CheckpointRef | None:
+        """The checkpoint that is committed there; None when it is unfinished or damaged."""
+        folder = self._folder(generation, step)
+        try:
+            manifest, manifest_digest = verified_manifest(folder)
+        except DamagedCheckpoint:
+            return None
+        if manifest.state_digest != digest:
+            raise CheckpointConflict(
+                f"{folder} is committed with another state; roll back to begin a new generation.",
+                generation=generation,
+                step=step,
+            )
+        return _ref(generation, step, folder, manifest_digest)
+
+    def _ancestors(self, schedule: Schedule, step: int) -> list[tuple[int, int]]:
+        """(generation, step) of what is on disk and on the way to `step`, newest step first."""
+        places = [
+            (generation, at)
+            for generation, reach in schedule.lineage(step)
+            for at in self._steps(generation)
+            if at <= reach
+        ]
+        return sorted(places, key=lambda place: (place[1], place[0]), reverse=True)
+
+    def _prune(self, generation: int) -> None:
+        # What was never finished is not counted among the newest, and goes as soon as something newer stands.
+        steps = list(self._steps(generation))
+        committed = [step for step in steps if self._is_committed(generation, step)]
+        unfinished = [step for step in steps if step not in committed]
+        for step in [*expendable_steps(committed, self.policy, generation=generation), *unfinished]:
+            self._delete(generation, step)
+
+    def _delete(self, generation: int, step: int) -> None:
+        # The manifest first: a crash in between leaves an unfinished checkpoint, not a damaged one.
+        (self._folder(generation, step) / MANIFEST_NAME).unlink(missing_ok=True)
+        self._orbax.delete(generation=generation, step=step)
+
+    def _generations(self) -> Iterator[int]:
+        return _numbered(self.folder)
+
+    def _steps(self, generation: int) -> Iterator[int]:
+        return _numbered(self.folder / str(generation))
+
+    def _folder(self, generation: int, step: int) -> Path:
+        return self.folder / str(generation) / str(step)
+
+    def _is_committed(self, generation: int, step: int) -> bool:
+        return (self._folder(generation, step) / MANIFEST_NAME).is_file()
+
+
+def _numbered(folder: Path) -> Iterator[int]:
+    """The folders in `folder` whose name is a number; Orbax names unfinished ones otherwise."""
+    return (int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else iter(())
+
+
+def _refuse_non_finite(state: TrainState, step: int) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.trainable):
+        if not np.isfinite(np.asarray(leaf)).all():
+            name = jax.tree_util.keystr(path)
+            raise NonFiniteParameters(f"At step {step}, {name} is not finite; roll back.", step=step, parameter=name)
+
+
+def _ref(generation: int, step: int, folder: Path, manifest_digest: str) -> CheckpointRef:
+    return CheckpointRef(generation=generation, step=step, uri=folder.as_uri(), manifest_digest=manifest_digest)
+
+
+def _fell_back(generation: int, step: int, damage: DamagedCheckpoint) -> WorkerNote:
+    return WorkerNote(
+        kind="checkpoint_fell_back",
+        message=f"Checkpoint {step} of generation {generation} was passed over for an older one: {damage}",
+    )

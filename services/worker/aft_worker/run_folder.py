@@ -1,0 +1,51 @@
+"""Where a run's files lie under the worker's root, and who may write there."""
+
+import re
+from pathlib import Path
+
+from aft_contracts import RunLoad
+
+from aft_worker.durable import write_durably
+from aft_worker.refusals import InvalidId, StaleFence
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+class RunFolder:
+    """The folder of one run: its checkpoints, jobs and artifacts, its spec, and its fence."""
+
+    def __init__(self, root: Path, run_id: str) -> None:
+        # The id becomes a folder's name, so it must not lead anywhere else.
+        if not _RUN_ID.fullmatch(run_id):
+            raise InvalidId(
+                f"Run id {run_id!r} cannot name a folder; use up to 128 letters, digits, '_', '.' or '-', "
+                "beginning with a letter or digit."
+            )
+        self.run_id, self.path = run_id, root / run_id
+
+    def admit(self, fence_token: int) -> None:
+        """Lets the holder of the newest lease pass, and remembers it for good.
+
+        Raises:
+            StaleFence: a newer lease has been seen.
+        """
+        path = self.path / "fence"
+        highest = int(path.read_text()) if path.is_file() else -1
+        if fence_token < highest:
+            raise StaleFence(
+                f"Fence token {fence_token} for run {self.run_id} is older than {highest}; renew the lease.",
+                run_id=self.run_id,
+                fence_token=fence_token,
+                highest=highest,
+            )
+        if fence_token > highest:
+            write_durably(path, str(fence_token).encode())
+
+    def bound_spec(self) -> RunLoad | None:
+        """The spec that the run's checkpoints were trained under; None before it was first loaded."""
+        path = self.path / "run.json"
+        return RunLoad.model_validate_json(path.read_bytes()) if path.is_file() else None
+
+    def bind(self, load: RunLoad) -> None:
+        """Ties the run to its spec for good."""
+        write_durably(self.path / "run.json", load.model_dump_json(indent=1).encode())

@@ -1,0 +1,278 @@
+"""Session: one loaded run, its live state, and everything that can be asked of it."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import quote
+
+import jax
+import jax.numpy as jnp
+import structlog
+from aft_contracts import (
+    AnalysisResult,
+    AnalysisSpec,
+    DomainScore,
+    DomainSize,
+    EvaluationResult,
+    EvaluationSpec,
+    ExportJob,
+    ExportResult,
+    MetricsWindow,
+    Replay,
+    ReplayVariant,
+    Schedule,
+    StepRecord,
+    WindowResult,
+    WindowSpec,
+    WorkerNote,
+)
+
+from aft_worker.checkpoint.record import CheckpointRecord, WindowRecord
+from aft_worker.checkpoint.store import CheckpointStore
+from aft_worker.control import Control, Unattended
+from aft_worker.course import course_before, is_ancestor
+from aft_worker.data.batches import held_out_batches
+from aft_worker.data.table import TokenTable
+from aft_worker.errors import WorkerError
+from aft_worker.export.adapter import write_adapter
+from aft_worker.export.merged import write_merged
+from aft_worker.train.digest import state_digest
+from aft_worker.train.evaluate import EvalLoss
+from aft_worker.train.state import TrainState, init_state
+from aft_worker.trainer import Trainer
+
+log = structlog.get_logger(__name__)
+
+
+class TrainingDataChanged(WorkerError):
+    """The training data is not what the checkpoint was trained on."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class GenerationMismatch(WorkerError):
+    """A window names another generation than its schedule."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """A state in memory, and where on the run's course it stands."""
+
+    state: TrainState
+    generation: int
+    step: int
+    schedule: Schedule
+
+    def is_at(self, step: int, schedule: Schedule) -> bool:
+        """Whether this is the very state that `schedule` leads to after `step` steps."""
+        return (
+            self.step == step
+            and is_ancestor(self.generation, step, schedule, step)
+            and course_before(self.schedule, step) == course_before(schedule, step)
+        )
+
+
+class Session:
+    """Brings a run's state to any step and trains, replays, scores or exports from there; for one thread."""
+
+    def __init__(self, trainer: Trainer, run_folder: Path) -> None:
+        """Takes the run up in `run_folder`; a run that has no checkpoint yet gets the one before its first step."""
+        self.trainer = trainer
+        self.artifacts = run_folder.absolute() / "artifacts"
+        self.data_digest = _data_digest(trainer)
+        self._eval_loss = EvalLoss(trainer.model, trainer.mesh)
+        first = init_state(trainer.model, trainer.spec.optim, trainer.spec.detection)
+        self.store = CheckpointStore(run_folder / "checkpoints", first, trainer.spec.checkpoint)
+        self._live: Live | None = None
+        if self.store.is_fresh():
+            self.store.save(first, generation=0, step=0, record=self._checkpoint_record(Schedule()))
+            self._live = Live(state=first, generation=0, step=0, schedule=Schedule())
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.trainer.model.trainable))
+
+    @property
+    def domains(self) -> dict[str, DomainSize]:
+        """Training domains by name."""
+        tables = self.trainer.batches.tables
+        return {name: DomainSize(rows=len(table), skipped=table.skipped) for name, table in tables.items()}
+
+    def close(self) -> None:
+        """Lets go of the state and of the checkpoints' managers."""
+        self._live = None
+        self.store.close()
+
+    def seek(self, step: int, schedule: Schedule, control: Control | None = None) -> tuple[WorkerNote, ...]:
+        """Brings the live state to exactly `step` on the course of `schedule`.
+
+        Raises:
+            NoGoodCheckpoint: no undamaged checkpoint leads there.
+        """
+        if self._live is not None and self._live.is_at(step, schedule):
+            return ()
+        self._live = None  # Two states may not fit on the device.
+        self._live, notes = self._brought_to(step, schedule, control or Unattended())
+        return notes
+
+    def train_window(self, spec: WindowSpec, control: Control | None = None) -> WindowResult:
+        """Trains the window and commits its result together with the weights; a committed one is not trained again.
+
+        A cancelled window ends early: its result and its checkpoint cover the steps that were done.
+        """
+        if spec.generation != spec.schedule.generation:
+            raise GenerationMismatch(
+                f"Window {spec.window_id} is of generation {spec.generation}, its schedule of "
+                f"{spec.schedule.generation}; send the schedule of the window's own generation."
+            )
+        control = control or Unattended()
+        end_step = spec.start_step + spec.num_steps
+        if committed := self.store.window_result(
+            spec.window_id, generation=spec.generation, after_step=spec.start_step, end_step=end_step
+        ):
+            return committed
+        notes = self.seek(spec.start_step, spec.schedule, control)
+        records = []
+        for step in range(spec.start_step, end_step):
+            control.raise_if_stopping()
+            if control.is_cancelled():
+                break
+            records.append(self._advance_live(step, spec))
+            control.step_finished(records[-1])
+        control.trained()
+        return self._committed(spec, tuple(records), notes)
+
+    def replay(self, spec: AnalysisSpec, control: Control | None = None) -> AnalysisResult:
+        """Trains the steps anew for each variant, all from the same state; the live state stays as it is."""
+        control = control or Unattended()
+        started = self.trainer.clock()
+        state = self._state_at(spec.start_step, spec.schedule, control)
+        replays = [self._replayed(variant, state, spec, control) for variant in spec.variants]
+        seconds = self.trainer.clock() - started
+        return AnalysisResult(analysis_id=spec.analysis_id, replays=tuple(replays), seconds=seconds)
+
+    def evaluate(self, spec: EvaluationSpec, control: Control | None = None) -> EvaluationResult:
+        """Scores every held-out domain at one step; the live state stays as it is."""
+        control = control or Unattended()
+        state = self._state_at(spec.step, spec.schedule, control)
+        scores = {name: self._score(state, table, control) for name, table in self.trainer.held_out.items()}
+        return EvaluationResult(evaluation_id=spec.evaluation_id, step=spec.step, scores=scores)
+
+    def export(self, spec: ExportJob, control: Control | None = None) -> ExportResult:
+        """Writes the state of one step in the forms asked for; what an earlier try wrote whole stays."""
+        state = self._state_at(spec.step, spec.schedule, control or Unattended())
+        folder = self.artifacts / quote(spec.export_id, safe="")
+        wanted = {"adapter": (spec.adapter, write_adapter), "merged": (spec.merged, write_merged)}
+        written: dict[str, Path] = {}
+        for form, (is_wanted, write) in wanted.items():
+            if is_wanted:
+                written[form] = folder / form
+                if not written[form].exists():
+                    folder.mkdir(parents=True, exist_ok=True)
+                    write(self.trainer.model, state.trainable, self.trainer.spec.model, written[form])
+        return ExportResult(
+            export_id=spec.export_id,
+            adapter_path=_path_or_none(written.get("adapter")),
+            merged_path=_path_or_none(written.get("merged")),
+            sha256={str(path): _sha256(path) for path in _weight_files(written.values())},
+        )
+
+    def _brought_to(self, step: int, schedule: Schedule, control: Control) -> tuple[Live, tuple[WorkerNote, ...]]:
+        """The state at `step`, restored and trained forward from the newest good checkpoint on the way."""
+        restored = self.store.newest_ancestor(schedule, step)
+        if restored.record.data_digest != self.data_digest:
+            raise TrainingDataChanged(
+                f"The checkpoint at step {restored.step} was trained on other rows than are loaded now; "
+                "restore the data files or start a new run.",
+                step=restored.step,
+            )
+        state = restored.state
+        if restored.step < step:
+            log.info("training_forward", from_step=restored.step, to_step=step)
+        for between in range(restored.step, step):
+            control.raise_if_stopping()
+            state, _ = self.trainer.advance(state, between, schedule)
+        return Live(state=state, generation=schedule.generation, step=step, schedule=schedule), restored.notes
+
+    def _state_at(self, step: int, schedule: Schedule, control: Control) -> TrainState:
+        """The state at `step`, which may be the live one: copy it before training from it."""
+        if self._live is not None and self._live.is_at(step, schedule):
+            return self._live.state
+        return self._brought_to(step, schedule, control)[0].state
+
+    def _advance_live(self, step: int, spec: WindowSpec) -> StepRecord:
+        live, self._live = self._live, None  # A step consumes its state: after a failure there is none to go on from.
+        assert live is not None
+        state, record = self.trainer.advance(live.state, step, spec.schedule)
+        self._live = Live(state=state, generation=spec.generation, step=step + 1, schedule=spec.schedule)
+        return record
+
+    def _committed(
+        self, spec: WindowSpec, records: tuple[StepRecord, ...], notes: tuple[WorkerNote, ...]
+    ) -> WindowResult:
+        assert self._live is not None
+        window = WindowRecord(
+            window_id=spec.window_id,
+            start_step=spec.start_step,
+            end_step=self._live.step,
+            metrics=MetricsWindow(window_id=spec.window_id, steps=records),
+            state_digest=state_digest(self._live.state),
+            notes=notes,
+        )
+        checkpoint = self.store.save(
+            self._live.state,
+            generation=spec.generation,
+            step=self._live.step,
+            record=self._checkpoint_record(spec.schedule, window),
+        )
+        return window.result(checkpoint)
+
+    def _replayed(self, variant: ReplayVariant, state: TrainState, spec: AnalysisSpec, control: Control) -> Replay:
+        masked = frozenset(variant.masked_sample_ids)
+        state = jax.tree.map(jnp.copy, state)
+        records = []
+        for step in range(spec.start_step, spec.end_step):
+            control.raise_if_stopping()
+            state, record = self.trainer.advance(state, step, spec.schedule, masked)
+            records.append(record)
+        return Replay(name=variant.name, masked_sample_ids=variant.masked_sample_ids, steps=tuple(records))
+
+    def _score(self, state: TrainState, table: TokenTable, control: Control) -> DomainScore:
+        spec = self.trainer.spec
+        nll, weight, tokens = 0.0, 0.0, 0
+        for tokens_BT, loss_weights_BT in held_out_batches(
+            table, batch_size=spec.optim.batch_size, max_length=spec.data.max_length
+        ):
+            control.raise_if_stopping()
+            sums = jax.device_get(
+                self._eval_loss(state.trainable, jnp.asarray(tokens_BT), jnp.asarray(loss_weights_BT))
+            )
+            nll, weight = nll + float(sums[0]), weight + float(sums[1])
+            tokens += int((loss_weights_BT > 0).sum())
+        return DomainScore(loss=nll / weight if weight else float("nan"), tokens=tokens)
+
+    def _checkpoint_record(self, schedule: Schedule, window: WindowRecord | None = None) -> CheckpointRecord:
+        return CheckpointRecord(schedule=schedule, data_digest=self.data_digest, window=window)
+
+
+def _data_digest(trainer: Trainer) -> str:
+    tables = trainer.batches.tables
+    return hashlib.sha256("".join(f"{name} {tables[name].digest}\n" for name in sorted(tables)).encode()).hexdigest()
+
+
+def _path_or_none(path: Path | None) -> str | None:
+    return str(path) if path is not None else None
+
+
+def _weight_files(folders: Iterable[Path]) -> list[Path]:
+    return sorted(path for folder in folders for path in folder.glob("*.safetensors"))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,56 @@
+"""Worker: everything behind the HTTP endpoints, put together."""
+
+import structlog
+from aft_contracts import WorkerInfo
+
+from aft_worker.bell import Bell
+from aft_worker.devices import platform_and_count, versions
+from aft_worker.job_store import JobStore
+from aft_worker.jobs import Jobs
+from aft_worker.run_folder import RunFolder
+from aft_worker.runs import Runs
+from aft_worker.settings import WorkerSettings
+from aft_worker.training_thread import TrainingThread
+
+log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """Runs, jobs, the thread that trains, and the bell that tells the event loop about it."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
+        self.bell = Bell()
+        self.thread = TrainingThread()
+        self.runs = Runs(settings.root, slots=settings.slots, thread=self.thread, changed=self.bell.ring)
+        self.jobs = Jobs(JobStore(settings.root), self.runs, thread=self.thread, changed=self.bell.ring)
+
+    def start(self) -> None:
+        """Begins to work; called on the event loop."""
+        self.bell.hang()
+        self.thread.start()
+        log.info("worker_started", worker_id=self.settings.worker_id, root=str(self.settings.root))
+
+    def stop(self) -> None:
+        """Lets every long poll go and stops after the running step; what is unfinished is trained again when asked."""
+        self.bell.silence()
+        ended = self.thread.stop(self.settings.drain_s)
+        log.info("worker_stopped", worker_id=self.settings.worker_id, drained=ended)
+
+    def info(self) -> WorkerInfo:
+        """Who the worker is and what it holds."""
+        platform, devices = platform_and_count()
+        return WorkerInfo(
+            worker_id=self.settings.worker_id,
+            platform=platform,
+            devices=devices,
+            versions=versions(),
+            slots=self.settings.slots,
+            run_ids=self.runs.run_ids,
+        )
+
+    def release(self, run_id: str, fence_token: int) -> None:
+        """Drops the run's jobs and frees its slot; a run that is not held is released already."""
+        RunFolder(self.settings.root, run_id).admit(fence_token)
+        self.jobs.drop_run(run_id)
+        self.runs.release(run_id)

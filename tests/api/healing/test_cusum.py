@@ -1,0 +1,36 @@
+"""The drift detector."""
+
+import pytest
+from aft_api.healing.cusum import find_drift
+from aft_contracts import DetectionSpec
+
+SPEC = DetectionSpec(history_steps=16, min_steps=16)
+
+
+def drifting(lab, slope: float, *, spike: float = 0.0):
+    noise = lab.trainer(1).rng.normal(0, 0.06, 400).tolist()
+    return [
+        lab.step(step, loss=3.0 + one + slope * max(0, step - 200) + spike * (step == 200))
+        for step, one in enumerate(noise)
+    ]
+
+
+def test_a_lagged_reference_sees_a_drift_that_hides_in_its_own_recent_past(lab) -> None:
+    steps = drifting(lab, 0.004)
+    found = find_drift(steps, SPEC)
+    assert 200 < found[0].step <= 260
+    assert find_drift(steps, SPEC.model_copy(update={"cusum_lag": 8})) == ()
+
+
+def test_it_is_silent_on_a_steady_a_falling_and_a_spiking_loss(lab) -> None:
+    for steps in (drifting(lab, 0.0), drifting(lab, -0.004), drifting(lab, 0.0, spike=5.0)):
+        assert find_drift(steps, DetectionSpec()) == ()
+
+
+@pytest.mark.parametrize("steps", [0, 79, 80])
+def test_it_arms_after_the_lag_and_min_steps(lab, steps: int) -> None:
+    spec = DetectionSpec(cusum_threshold=1.0)
+    found = find_drift([*(lab.step(step) for step in range(steps)), lab.step(steps, loss=99.0)], spec)
+    assert bool(found) is False  # one step never brings more than a quarter of the alarm
+    jump = [*(lab.step(step) for step in range(steps)), *(lab.step(steps + more, loss=99.0) for more in range(6))]
+    assert bool(find_drift(jump, spec)) is (steps >= 79)

@@ -1,0 +1,171 @@
+"""A small API that speaks the control plane's routes from lists held in memory."""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from aft_contracts import (
+    FINISHED,
+    Contract,
+    Decision,
+    DiagnosisReport,
+    Event,
+    EventKind,
+    Problem,
+    Review,
+    ReviewStatus,
+    RunSpec,
+    RunStatus,
+    RunView,
+    Schedule,
+    StepRecord,
+)
+
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@dataclass(kw_only=True)
+class ScriptedApi:
+    """What the API knows; `on_look` is called with each request's path before it is answered."""
+
+    url: str = ""
+    runs: dict[str, RunView] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    steps: list[StepRecord] = field(default_factory=list)
+    diagnoses: list[DiagnosisReport] = field(default_factory=list)
+    reviews: dict[str, Review] = field(default_factory=dict)
+    commands: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    on_look: Callable[[str], None] = lambda _: None
+
+    def happen(self, kind: EventKind, message: str, run_id: str = "r1") -> None:
+        """Record an event."""
+        self.events.append(Event(seq=len(self.events) + 1, run_id=run_id, at=AT, kind=kind, message=message))
+
+    def change(self, run_id: str = "r1", **changes: Any) -> None:
+        """Change a run."""
+        self.runs[run_id] = self.runs[run_id].model_copy(update=changes)
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
+        """Status and body of the response."""
+        self.on_look(path)
+        if match := re.fullmatch(r"/reviews/([^/]+)", path):
+            review = self.reviews.get(match[1])
+            return (200, review) if review else _problem(404, "review_not_found", f"There is no review {match[1]}.")
+        if path == "/reviews":
+            return 200, {
+                "reviews": [one for one in self.reviews.values() if one.status == query.get("status", one.status)]
+            }
+        if path == "/workers":
+            return 200, {"workers": [{"url": "http://w:1", "reachable": False, "info": None}]}
+        if path == "/runs":
+            return (200, {"runs": list(self.runs.values())}) if method == "GET" else self._create(body)
+        run_id, _, rest = path.removeprefix("/runs/").partition("/")
+        if run_id not in self.runs:
+            return _problem(404, "run_not_found", f"There is no run {run_id!r}.")
+        return self._about(self.runs[run_id], rest, method, query, body)
+
+    def _about(self, run: RunView, rest: str, method: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
+        after = int(query.get("after", -1))
+        match rest:
+            case "":
+                return 200, run
+            case "events":
+                return 200, {"events": [event for event in self.events if event.seq > after]}
+            case "steps":
+                return 200, {"steps": [step for step in self.steps if step.step > after]}
+            case "diagnoses":
+                return 200, {"diagnoses": self.diagnoses}
+            case "commands" if method == "POST":
+                return self._command(run, body)
+        return _problem(404, "route_not_found", rest)
+
+    def _create(self, body: Any) -> tuple[int, Any]:
+        run = run_view(f"r{len(self.runs) + 1}", spec=RunSpec.model_validate(body))
+        self.runs[run.run_id] = run
+        return 201, run
+
+    def _command(self, run: RunView, body: Any) -> tuple[int, Any]:
+        if run.status in FINISHED:
+            return _problem(409, "run_finished", f"Run {run.run_id} has {run.status}.")
+        if body.get("review_id"):
+            review = self.reviews[body["review_id"]]
+            if review.status is ReviewStatus.DECIDED:
+                return _problem(409, "review_already_decided", f"Review {review.review_id} was already decided by ann.")
+            decision = Decision(answer=body["answer"], repair=body["repair"], message=body["message"])
+            self.reviews[review.review_id] = review.model_copy(
+                update={"status": ReviewStatus.DECIDED, "decision": decision, "decided_by": "ann", "decided_at": AT}
+            )
+        self.commands.append(body)
+        record = {"command_id": f"c{len(self.commands)}", "run_id": run.run_id, "command": body, "status": "pending"}
+        return 202, record | {"outcome": "", "given_by": "ann", "channel": "cli", "created_at": AT.isoformat()}
+
+
+def run_view(run_id: str, *, spec: RunSpec | None = None, **changes: Any) -> RunView:
+    """A run as the API would show it."""
+    spec = spec or RunSpec.model_validate(
+        {"model": {"path": "/m"}, "data": {"domains": {"chat": {"path": "/d.jsonl"}}}}
+    )
+    given = {"status": RunStatus.RUNNING, "step": 3, "generation": 0, "schedule": Schedule()} | changes
+    return RunView(run_id=run_id, name=spec.name, spec=spec, created_at=AT, updated_at=AT, **given)
+
+
+@contextmanager
+def serving(api: ScriptedApi) -> Iterator[ScriptedApi]:
+    """`api` on a free port of this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(api))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    api.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _problem(status: int, code: str, detail: str) -> tuple[int, Problem]:
+    return status, Problem(title=code.replace("_", " "), status=status, code=code, detail=detail)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Contract):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _handler(api: ScriptedApi) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._respond()
+
+        def do_POST(self) -> None:
+            self._respond()
+
+        def _respond(self) -> None:
+            address = urlsplit(self.path)
+            query = {name: values[-1] for name, values in parse_qs(address.query).items()}
+            sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            api.headers.append(dict(self.headers))
+            status, body = api.answer(self.command, address.path, query, json.loads(sent) if sent else None)
+            text = json.dumps(_plain(body)).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/problem+json" if status >= 400 else "application/json")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    return Handler

@@ -1,0 +1,214 @@
+"""The commands: what they send, what they print, how they exit."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from aft_cli.main import app
+from aft_contracts import (
+    Anomaly,
+    AnomalyKind,
+    DiagnosisReport,
+    EventKind,
+    Problem,
+    Repair,
+    RepairKind,
+    Review,
+    ReviewStatus,
+    RunStatus,
+    Suspect,
+    Verdict,
+)
+from typer.testing import CliRunner
+
+from tests.cli.conftest import Aft
+from tests.cli.scripted_api import AT, ScriptedApi
+
+CONFIG = "model: {path: m}\ndata: {domains: {chat: {path: rows.jsonl}}}\n"
+
+
+def _review(review_id: str = "v1") -> Review:
+    proposal = Repair(kind=RepairKind.ROLLBACK, rollback_to_step=8, blacklist=("row-7",), reasons=("It was applied.",))
+    return Review(
+        review_id=review_id,
+        run_id="r1",
+        question="Roll back to step 8?",
+        proposal=proposal,
+        status=ReviewStatus.OPEN,
+        created_at=AT,
+    )
+
+
+def _waiting(api: ScriptedApi) -> None:
+    api.reviews["v1"] = _review()
+    api.change(status=RunStatus.WAITING, review_id="v1")
+
+
+def test_run_submits_the_file_with_absolute_paths(api: ScriptedApi, aft: Aft, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(CONFIG)
+    result = aft("run", str(tmp_path / "run.yaml"))
+    assert (result.exit_code, result.stdout) == (0, "r2\n")
+    assert api.runs["r2"].spec.data.domains["chat"].path == str(tmp_path / "rows.jsonl")
+
+
+def test_wrong_config_is_one_screen_and_exit_2_and_nothing_is_sent(api: ScriptedApi, aft: Aft, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(CONFIG + "optim: {steps: none, learningrate: 1}\n")
+    result = aft("run", str(tmp_path / "run.yaml"))
+    assert result.exit_code == 2
+    for words in ("optim.steps", "'none'", "integer", "did you mean optim.learning_rate?"):
+        assert words in result.stderr
+    assert len(result.stderr.splitlines()) <= 24
+    assert api.headers == []
+
+
+def test_problem_of_the_api_is_title_detail_and_code_and_exit_1(aft: Aft) -> None:
+    result = aft("status", "nobody")
+    assert result.exit_code == 1
+    for words in ("run not found", "There is no run 'nobody'.", "run_not_found"):
+        assert words in result.stderr
+
+
+def test_unreachable_api_exits_1_with_the_remedy() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        result = CliRunner(env={"COLUMNS": "160"}).invoke(app, ["--api", url, "status"])
+    assert result.exit_code == 1
+    assert url in result.stderr
+    assert "aft up" in result.stderr
+
+
+def test_status_lists_runs_and_shows_one(api: ScriptedApi, aft: Aft) -> None:
+    assert "r1" in aft("status").stdout
+    shown = aft("status", "r1").stdout
+    assert "running" in shown
+    assert "3 of 100" in shown
+    assert json.loads(aft("status", "r1", "--json").stdout) == api.runs["r1"].model_dump(mode="json")
+    assert [run["run_id"] for run in json.loads(aft("status", "--json").stdout)] == ["r1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        (["interrupt", "r1"], {"kind": "pause"}),
+        (["stop", "r1"], {"kind": "stop"}),
+        (["command", "r1", "skip_batch", "--json", '{"step": 9}'], {"kind": "skip_batch", "step": 9}),
+        (
+            ["command", "r1", "set_lr", "--json", '{"learning_rate": 1e-5}'],
+            {"kind": "set_lr", "learning_rate": 1e-5, "rewarmup_steps": 0},
+        ),
+    ],
+)
+def test_command_is_sent(api: ScriptedApi, aft: Aft, arguments: list[str], sent: dict[str, object]) -> None:
+    result = aft(*arguments)
+    assert result.exit_code == 0, result.stderr
+    assert api.commands == [sent]
+    assert "pending" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["dance"], ["kind", "'dance'", "'set_lr'"]),
+        (["set_lr", "--json", '{"learning_rate": 0}'], ["learning_rate", "0", "greater than 0"]),
+        (["skip_batch"], ["step", "nothing"]),
+        (["set_lr", "--json", "{"], ["--json", "a JSON object"]),
+        (["set_lr", "--json", "[1]"], ["--json", "a JSON object"]),
+    ],
+)
+def test_command_that_cannot_be_is_refused_here(
+    api: ScriptedApi, aft: Aft, arguments: list[str], words: list[str]
+) -> None:
+    result = aft("command", "r1", *arguments)
+    assert result.exit_code == 2
+    assert [word for word in words if word not in result.stderr] == []
+    assert api.commands == []
+
+
+def test_command_for_a_finished_run_exits_1(api: ScriptedApi, aft: Aft) -> None:
+    api.change(status=RunStatus.SUCCEEDED)
+    result = aft("stop", "r1")
+    assert result.exit_code == 1
+    assert "run_finished" in result.stderr
+
+
+def test_resume_of_a_waiting_run_asks_for_an_answer(api: ScriptedApi, aft: Aft) -> None:
+    _waiting(api)
+    refused = aft("resume", "r1")
+    assert refused.exit_code == 1
+    assert "aft review approve v1" in refused.stderr
+    assert api.commands == []
+    assert aft("resume", "r1", "--answer", "reject").exit_code == 0
+    assert api.reviews["v1"].decision is not None
+    assert api.reviews["v1"].decision.answer == "reject"
+
+
+@pytest.mark.parametrize("answer", ["approve", "reject"])
+def test_review_is_answered_once(api: ScriptedApi, aft: Aft, answer: str) -> None:
+    _waiting(api)
+    assert "Roll back to step 8?" in aft("review", "list").stdout
+    shown = aft("review", "show", "v1").stdout
+    assert "roll back to step 8; blacklist row-7" in shown
+    assert "It was applied." in shown
+    assert aft("review", answer, "v1", "-m", "yes").exit_code == 0
+    assert [(sent["review_id"], sent["answer"], sent["message"]) for sent in api.commands] == [("v1", answer, "yes")]
+    again = aft("review", answer, "v1")
+    assert again.exit_code == 1
+    assert "review_already_decided" in again.stderr
+    assert "v1" not in aft("review", "list").stdout
+
+
+def test_review_can_be_edited(api: ScriptedApi, aft: Aft) -> None:
+    _waiting(api)
+    assert aft("review", "edit", "v1", "--repair", '{"kind": "dream"}').exit_code == 2
+    repair = Repair(kind=RepairKind.CONTINUE, reasons=("It is fine.",))
+    assert aft("review", "edit", "v1", "--repair", repair.model_dump_json()).exit_code == 0
+    assert api.commands[-1]["repair"] == repair.model_dump(mode="json")
+
+
+def test_events_are_printed_oldest_first(api: ScriptedApi, aft: Aft) -> None:
+    api.happen(EventKind.RUN_CREATED, "Created.")
+    api.happen(EventKind.RUN_STARTED, "Started.")
+    assert [line.split()[1] for line in aft("events", "r1").stdout.splitlines()] == ["run_created", "run_started"]
+    last = aft("events", "r1", "--after", "1", "--json").stdout
+    assert [json.loads(line)["message"] for line in last.splitlines()] == ["Started."]
+
+
+def test_diagnosis_is_shown_with_its_evidence(api: ScriptedApi, aft: Aft) -> None:
+    assert "No incident" in aft("diagnose", "r1").stdout
+    infinite = float("inf")
+    anomaly = Anomaly(kind=AnomalyKind.NON_FINITE, step=4, value=infinite, score=infinite, threshold=0, applied=False)
+    suspect = Suspect(sample_id="row-7", domain="chat", step=4, loss=infinite, grad_norm=1.0, score=infinite)
+    api.diagnoses = [
+        DiagnosisReport(
+            diagnosis_id="d1",
+            run_id="r1",
+            window_id="r1:0:0",
+            created_at=AT,
+            anomalies=(anomaly,),
+            suspects=(suspect,),
+            verdict=Verdict.DATA,
+            culprits=("row-7",),
+            reasons=("Clean without row-7.",),
+        )
+    ]
+    shown = aft("diagnose", "r1").stdout
+    for words in ("verdict: data", "culprits: row-7", "Clean without row-7.", "non_finite", "withheld", "inf"):
+        assert words in shown
+    assert json.loads(aft("diagnose", "r1", "--json").stdout)[0]["anomalies"][0]["value"] == "Infinity"
+
+
+def test_workers_are_listed(aft: Aft) -> None:
+    assert "http://w:1" in aft("workers").stdout
+
+
+@pytest.mark.parametrize(("status", "exit_code"), [(RunStatus.SUCCEEDED, 0), (RunStatus.FAILED, 1)])
+def test_watch_ends_with_the_run(api: ScriptedApi, aft: Aft, status: RunStatus, exit_code: int) -> None:
+    problem = Problem(title="Boom", status=500, code="boom", detail="It broke.")
+    api.happen(EventKind.RUN_STARTED, "Started.")
+    api.change(status=status, problem=problem if status is RunStatus.FAILED else None)
+    result = aft("watch", "r1")
+    assert result.exit_code == exit_code
+    assert "Started." in result.stdout
+    assert ("boom" in result.stdout) == (status is RunStatus.FAILED)

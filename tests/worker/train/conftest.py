@@ -1,0 +1,59 @@
+"""Tiny models and batches for the training tests."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from aft_contracts import LoraSpec
+from aft_worker.model.load import LoadedModel, load_model
+from aft_worker.model.mesh import make_mesh
+from aft_worker.train.step import StepInputs
+
+from examples.tiny_model import write_tiny_model
+
+LoadTiny = Callable[..., LoadedModel]
+MakeInputs = Callable[..., StepInputs]
+
+
+@pytest.fixture
+def load_tiny(tmp_path: Path) -> LoadTiny:
+    """Loads a tiny model; adapters have a B that is not zero, so that A has a gradient."""
+
+    def load(*, lora: LoraSpec | None = None, fresh: bool = False, **config: object) -> LoadedModel:
+        model_dir = write_tiny_model(tmp_path / "model", **config)
+        model = load_model(model_dir, lora=lora, seed=0, mesh=make_mesh())
+        if lora is None or fresh:
+            return model
+        moved = jax.tree.map(
+            lambda leaf: leaf + 0.05 * jax.random.normal(jax.random.key(leaf.size), leaf.shape), model.trainable
+        )
+        return replace(model, trainable=moved)
+
+    return load
+
+
+@pytest.fixture
+def make_inputs() -> MakeInputs:
+    """Makes a batch with repeated tokens, padding on one row, a masked prompt on another and unequal weights."""
+
+    def make(seed: int = 0, rows: int = 4, length: int = 12, **replaced: object) -> StepInputs:
+        rng = np.random.default_rng(seed)
+        tokens = rng.integers(0, 64, (rows, length))
+        tokens[:, 3] = tokens[:, 1]
+        weights = rng.uniform(0.3, 2.0, (rows, length))
+        weights[1, 8:] = 0.0
+        weights[2, :5] = 0.0
+        inputs = StepInputs(
+            tokens=jnp.asarray(tokens, jnp.int32),
+            loss_weights=jnp.asarray(weights, jnp.float32),
+            learning_rate=jnp.float32(1e-3),
+            clip_norm=jnp.float32(1.0),
+            skip=jnp.bool(False),
+        )
+        return replace(inputs, **replaced)
+
+    return make

@@ -1,0 +1,109 @@
+"""Update and per-sample figures of the one backward pass against plain JAX."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from aft_contracts import LoraSpec
+from aft_worker.forensics.analyze_batch import analyze_batch
+from aft_worker.model.load import LoadedModel
+from aft_worker.model.mesh import make_mesh
+from aft_worker.model.probed.probe import gram_is_cheaper
+from aft_worker.train.gradients import BatchGradients, batch_gradients
+from aft_worker.train.step import StepInputs
+from flax import nnx
+
+MODELS: dict[str, dict[str, Any]] = {
+    "tied": {},
+    "untied": {"tie_word_embeddings": False},
+    "biases": {"model_type": "qwen2"},
+    "head_norms": {"model_type": "qwen3", "head_dim": 16},
+    "gram": {"hidden_size": 96, "intermediate_size": 160, "num_hidden_layers": 1},
+}
+LORAS = {"full": None, "lora": LoraSpec(rank=4), "lora_on_two": LoraSpec(rank=2, targets=("v_proj", "down_proj"))}
+
+
+def probed(model: LoadedModel, inputs: StepInputs) -> BatchGradients:
+    def run(trainable: nnx.State, frozen: nnx.State) -> BatchGradients:
+        mesh = make_mesh()
+        return batch_gradients(model.graphdef, trainable, frozen, inputs.tokens, inputs.loss_weights, mesh)
+
+    return jax.jit(run)(model.trainable, model.frozen)
+
+
+def plain_loss(model: LoadedModel, trainable: nnx.State, tokens: jax.Array, weights: jax.Array) -> jax.Array:
+    logits = nnx.merge(model.graphdef, trainable, model.frozen).logits(tokens)
+    nll = optax.softmax_cross_entropy_with_integer_labels(logits[:, :-1], tokens[:, 1:])
+    return (weights[:, 1:] * nll).sum() / weights[:, 1:].sum()
+
+
+def relative_error(given: Any, expected: Any) -> float:
+    given, expected = np.asarray(given), np.asarray(expected)
+    return float(np.max(np.abs(given - expected)) / np.max(np.abs(expected)))
+
+
+@pytest.mark.parametrize("lora", LORAS)
+@pytest.mark.parametrize("kind", MODELS)
+def test_sample_figures_are_those_of_vmap_grad(load_tiny, make_inputs, kind: str, lora: str) -> None:
+    model, inputs = load_tiny(lora=LORAS[lora], **MODELS[kind]), make_inputs()
+    oracle = analyze_batch(
+        lambda trainable, sample: plain_loss(model, trainable, sample[0][None], sample[1][None]),
+        model.trainable,
+        (inputs.tokens, inputs.loss_weights),
+    )
+    ours = probed(model, inputs)
+    np.testing.assert_allclose(ours.sample_loss, oracle.losses, rtol=1e-6)
+    np.testing.assert_allclose(ours.sample_grad_norm, oracle.grad_norms, rtol=2e-6)
+
+    whole_batch = jax.jit(jax.value_and_grad(lambda it: plain_loss(model, it, inputs.tokens, inputs.loss_weights)))
+    loss, gradient = whole_batch(model.trainable)
+    np.testing.assert_allclose(ours.loss, loss, rtol=1e-6)
+    for given, expected in zip(jax.tree.leaves(ours.gradient), jax.tree.leaves(gradient), strict=True):
+        assert relative_error(given, expected) < 5e-6
+
+
+def test_both_forms_of_a_dense_norm_are_covered() -> None:
+    tokens = 12
+    assert gram_is_cheaper(tokens, 96, 160)
+    assert gram_is_cheaper(tokens, 96, 264)
+    assert not gram_is_cheaper(tokens, 32, 64)
+    assert not gram_is_cheaper(tokens, 32, 32)
+
+
+@pytest.mark.parametrize("lora", ["full", "lora"])
+def test_overflowing_row_spoils_only_its_own_figures(load_tiny, make_inputs, lora: str) -> None:
+    model, inputs = load_tiny(lora=LORAS[lora]), make_inputs()
+    clean = probed(model, inputs)
+    huge = make_inputs(loss_weights=inputs.loss_weights.at[0].set(3e38))
+    spoilt = probed(model, huge)
+    assert not np.isfinite(spoilt.sample_loss[0])
+    assert not np.isfinite(spoilt.loss)
+    assert not np.isfinite(optax.tree.norm(spoilt.gradient))
+    np.testing.assert_allclose(spoilt.sample_loss[1:], clean.sample_loss[1:], rtol=1e-6)
+    np.testing.assert_allclose(spoilt.sample_grad_norm[1:], clean.sample_grad_norm[1:], rtol=1e-6)
+
+
+def test_sample_without_weight_counts_for_nothing(load_tiny, make_inputs) -> None:
+    model, inputs = load_tiny(), make_inputs()
+    masked = probed(model, make_inputs(loss_weights=inputs.loss_weights.at[3].set(0.0)))
+    without = probed(model, make_inputs(tokens=inputs.tokens[:3], loss_weights=inputs.loss_weights[:3]))
+    assert (masked.sample_loss[3], masked.sample_grad_norm[3], masked.sample_tokens[3]) == (0.0, 0.0, 0)
+    np.testing.assert_allclose(masked.loss, without.loss, rtol=1e-6)
+    np.testing.assert_allclose(masked.sample_grad_norm[:3], without.sample_grad_norm, rtol=1e-5)
+    for given, expected in zip(jax.tree.leaves(masked.gradient), jax.tree.leaves(without.gradient), strict=True):
+        assert relative_error(given, expected) < 5e-6
+
+
+def test_padding_and_first_column_change_nothing(load_tiny, make_inputs) -> None:
+    model, inputs = load_tiny(lora=LORAS["lora"]), make_inputs()
+    longer = make_inputs(
+        tokens=jnp.pad(inputs.tokens, ((0, 0), (0, 5)), constant_values=7),
+        loss_weights=jnp.pad(inputs.loss_weights.at[:, 0].set(9.0), ((0, 0), (0, 5))),
+    )
+    before, after = probed(model, inputs), probed(model, longer)
+    np.testing.assert_allclose(after.sample_loss, before.sample_loss, rtol=1e-6)
+    np.testing.assert_allclose(after.sample_grad_norm, before.sample_grad_norm, rtol=1e-5)
+    np.testing.assert_array_equal(after.sample_tokens, before.sample_tokens)

@@ -1,0 +1,171 @@
+"""The compiled step: its numbers, its refusals and its single compilation."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from aft_contracts import DetectionSpec, LoraSpec, OptimSpec, Withheld
+from aft_worker.model.mesh import make_mesh
+from aft_worker.train.digest import state_digest
+from aft_worker.train.errors import BatchDoesNotDivide
+from aft_worker.train.state import TrainState, init_state
+from aft_worker.train.step import StepInputs, TrainStep, withheld_of
+from flax import nnx
+
+OPTIM = OptimSpec(weight_decay=0.1)
+DETECTION = DetectionSpec(min_steps=4, history_steps=8)
+LORA = LoraSpec(rank=4)
+
+
+def start(model) -> tuple[TrainStep, TrainState]:
+    return TrainStep(model, OPTIM, DETECTION, make_mesh()), init_state(model, OPTIM, DETECTION)
+
+
+def kept(state: TrainState) -> TrainState:
+    """A copy that outlives the state: steps consume what they are given."""
+    return jax.tree.map(np.array, state)
+
+
+def assert_identical(given, expected) -> None:
+    jax.tree.map(np.testing.assert_array_equal, jax.tree.leaves(given), jax.tree.leaves(expected))
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_step_is_a_clipped_adamw_step_on_the_plain_gradient(load_tiny, make_inputs, lora) -> None:
+    model, inputs = load_tiny(lora=lora), make_inputs(clip_norm=jnp.float32(0.05))
+
+    def plain_loss(trainable: nnx.State) -> jax.Array:
+        logits = nnx.merge(model.graphdef, trainable, model.frozen).logits(inputs.tokens)
+        nll = optax.softmax_cross_entropy_with_integer_labels(logits[:, :-1], inputs.tokens[:, 1:])
+        return (inputs.loss_weights[:, 1:] * nll).sum() / inputs.loss_weights[:, 1:].sum()
+
+    loss, gradient = jax.jit(jax.value_and_grad(plain_loss))(model.trainable)
+    # eps and decay of optax.adamw; decay as the step has it, on matrices only.
+    is_matrix = jax.tree_util.tree_map_with_path(
+        lambda path, _: not any(getattr(key, "key", "") in ("scale", "bias") for key in path), gradient
+    )
+    peer = optax.chain(
+        optax.clip_by_global_norm(0.05), optax.adamw(1e-3, eps=OPTIM.epsilon, weight_decay=0.1, mask=is_matrix)
+    )
+    updates, _ = peer.update(gradient, peer.init(model.trainable), model.trainable)
+    expected = optax.apply_updates(model.trainable, updates)
+
+    step, state = start(model)
+    after, outputs = step(state, inputs)
+    assert bool(outputs.applied)
+    np.testing.assert_allclose(outputs.loss, loss, rtol=1e-6)
+    np.testing.assert_allclose(outputs.grad_norm, optax.tree.norm(gradient), rtol=1e-5)
+    for given, wanted in zip(jax.tree.leaves(after.trainable), jax.tree.leaves(expected), strict=True):
+        # Adam's first step is lr * g / |g|: where g is near zero, rounding decides its sign.
+        np.testing.assert_allclose(given, wanted, atol=2e-5)
+
+
+def test_changing_rate_clip_skip_and_weights_compiles_nothing_again(load_tiny, make_inputs) -> None:
+    step, state = start(load_tiny(lora=LORA))
+    for index in range(6):
+        inputs = make_inputs(
+            seed=index,
+            learning_rate=np.float32(1e-3 * index),
+            clip_norm=0.5 + index,
+            skip=index == 3,
+        )
+        state, _ = step(state, inputs)
+    restored = kept(state)
+    step(restored, make_inputs())
+    assert step.compilations == 1
+    assert int(state.step) == 6
+
+
+@pytest.mark.parametrize(
+    ("replaced", "reason"),
+    [
+        ({"skip": True}, Withheld.SKIPPED),
+        ({"loss_weights": np.zeros((4, 12), np.float32)}, Withheld.SKIPPED),
+        ({"loss_weights": np.array([[3e38] * 12, *[[1.0] * 12] * 3], np.float32)}, Withheld.NON_FINITE),
+        ({"loss_weights": np.full((4, 12), np.nan, np.float32)}, Withheld.NON_FINITE),
+    ],
+)
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_withheld_step_leaves_every_bit(load_tiny, make_inputs, replaced, reason, lora) -> None:
+    step, state = start(load_tiny(lora=lora))
+    state, _ = step(state, make_inputs())
+    before, digest = kept(state), state_digest(state)
+    after, outputs = step(state, make_inputs(**replaced))
+    assert withheld_of(outputs.withheld) == reason
+    assert not bool(outputs.applied)
+    assert_identical((after.trainable, after.opt_state, after.guard), (before.trainable, before.opt_state, before.guard))
+    assert state_digest(after) == digest
+    assert int(after.step) == 2
+
+
+def test_spike_is_withheld_and_training_goes_on(load_tiny, make_inputs) -> None:
+    step, state = start(load_tiny(lora=LORA))
+    for _ in range(5):
+        state, _ = step(state, make_inputs())
+    before = kept(state)
+    tokens = jnp.asarray(np.random.default_rng(9).integers(200, 264, (4, 12)), jnp.int32)
+    frozen_weight = dict(model_tokens=tokens)
+    state, outputs = step(state, make_inputs(tokens=tokens))
+    del frozen_weight
+    if bool(outputs.applied):
+        pytest.fail(f"a batch with loss {outputs.loss} was applied")
+    assert_identical(state.trainable, before.trainable)
+    state, outputs = step(state, make_inputs())
+    assert bool(outputs.applied)
+
+
+def test_same_inputs_give_the_same_bits(load_tiny, make_inputs) -> None:
+    digests = []
+    for _ in range(2):
+        step, state = start(load_tiny(lora=LORA))
+        for index in range(3):
+            state, _ = step(state, make_inputs(seed=index))
+        digests.append(state_digest(state))
+    assert digests[0] == digests[1]
+
+
+def test_saved_restored_and_continued_equals_never_stopped(load_tiny, make_inputs) -> None:
+    step, state = start(load_tiny())
+    state, _ = step(state, make_inputs(seed=0))
+    saved = kept(state)
+    state, _ = step(state, make_inputs(seed=1))
+    again, restored = start(load_tiny())
+    del restored
+    resumed, _ = again(saved, make_inputs(seed=1))
+    assert state_digest(resumed) == state_digest(state)
+    assert_identical(resumed, state)
+
+
+def test_digest_sees_a_single_bit(load_tiny) -> None:
+    _, state = start(load_tiny(lora=LORA))
+    leaves, structure = jax.tree.flatten(state.opt_state)
+    changed = [leaf.at[(0,) * leaf.ndim].add(1) if index == 0 else leaf for index, leaf in enumerate(leaves)]
+    assert state_digest(state) != state_digest(replace(state, opt_state=jax.tree.unflatten(structure, changed)))
+
+
+def test_init_state_shares_no_memory_with_the_model(load_tiny, make_inputs) -> None:
+    model = load_tiny(lora=LORA)
+    before = jax.tree.map(np.array, model.trainable)
+    step, state = start(model)
+    step(state, make_inputs())
+    assert_identical(model.trainable, before)
+
+
+def test_golden_numbers_of_one_step(load_tiny, make_inputs) -> None:
+    step, state = start(load_tiny(lora=LORA, fresh=True))
+    _, outputs = step(state, make_inputs())
+    golden = {}
+    for name, value in golden.items():
+        np.testing.assert_allclose(getattr(outputs, name), value, rtol=1e-5)
+    print({f: np.asarray(getattr(outputs, f)).tolist() for f in outputs.__dataclass_fields__})
+
+
+def test_batch_that_devices_cannot_share_is_refused() -> None:
+    assert str(BatchDoesNotDivide(6, 4)).endswith("make optim.batch_size a multiple of 4.")
+
+
+def test_inputs_are_named(make_inputs) -> None:
+    assert isinstance(make_inputs(), StepInputs)
