@@ -1,12 +1,12 @@
 """Question-and-answer rows from the real conversations in the package chitchat_dataset (MIT, BYU PCC lab)."""
 
+import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from itertools import pairwise
 from typing import Any
-
-import chitchat_dataset
 
 SYSTEM_TEXT = "You are a friendly person chatting."
 QUESTION_WORDS = range(5, 23)
@@ -37,7 +37,9 @@ class ChatRow:
 def chat_rows(seed: int) -> dict[str, list[ChatRow]]:
     """Shuffled rows by domain: talk about machines, and about everyday life."""
     rows: dict[str, list[ChatRow]] = {"everyday": [], "machines": []}
-    for conversation_id, conversation in chitchat_dataset.Dataset().items():
+    # Read here and not by the package's own class, which leaves the file open.
+    text = (resources.files("chitchat_dataset") / "dataset.json").read_text(encoding="utf-8")
+    for conversation_id, conversation in json.loads(text).items():
         rows[_domain_of(conversation)].extend(_exchanges(conversation_id, conversation))
     rng = random.Random(seed)
     for domain_rows in rows.values():

@@ -221,7 +221,7 @@ async def test_worker_that_lies_costs_an_attempt_and_not_the_run(local_api: Api)
     await local_api.until(run_id, "succeeded")
     failed = await local_api.events(run_id, "window_failed")
     assert [event["details"]["code"] for event in failed] == ["worker_answer_invalid"] * 2
-    assert [window.rsplit(":", 1)[1] for window in api.worker.windows] == [str(index) for index in range(6)]
+    assert [window.rsplit(":", 1)[1] for window in local_api.worker.windows] == [str(index) for index in range(6)]
 
 
 async def test_worker_that_restarts_gets_run_and_window_again(api: Api) -> None:
