@@ -7,21 +7,23 @@ DOMAINS = ("everyday", "machines")
 BATCH_SIZE = 4
 MAX_LENGTH = 96
 WINDOW_STEPS = 8
-STEPS = 96
+STEPS = 80
 ROWS_PER_DOMAIN = STEPS * BATCH_SIZE // len(DOMAINS)
 """Every row is drawn exactly once in the run."""
 
 HELD_OUT_ROWS = 16
-ARMED_AFTER_STEPS = 16
+ARMED_AFTER_STEPS = 24
 """Clean steps before the guard inside the step can tell a spike."""
 
 POISONED_STEPS = (
-    # Before the guard is armed: this update reaches the weights, so it has to be taken back, which a human confirms.
-    (12, PoisonKind.GARBAGE),
-    (28, PoisonKind.GARBAGE),
-    (37, PoisonKind.OVERFLOW),
-    (50, PoisonKind.MISLABELLED),
-    (60, PoisonKind.GARBAGE),
-    (75, PoisonKind.MISLABELLED),
+    # Before the guard is armed: this update reaches the weights and has to be taken back, which a human confirms.
+    (18, PoisonKind.GARBAGE),
+    # After it: updates like these are refused inside the step.
+    (30, PoisonKind.GARBAGE),
+    (41, PoisonKind.OVERFLOW),
+    # A wrong answer hardly moves the mean of its batch; it is found by its own loss, after the step.
+    (52, PoisonKind.MISLABELLED),
+    (53, PoisonKind.MISLABELLED),
+    (62, PoisonKind.GARBAGE),
 )
 """Each spoiled row and the step that draws it."""

@@ -45,3 +45,9 @@ class JobNotFound(WorkerError):
     """The worker knows of no such job."""
 
     status = HTTPStatus.NOT_FOUND
+
+
+class TrainingThreadDead(WorkerError):
+    """The worker can no longer train."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE

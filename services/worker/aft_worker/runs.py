@@ -144,6 +144,4 @@ def _not_loaded(run_id: str) -> RunNotLoaded:
 
 
 def _conflict(run_id: str) -> SpecConflict:
-    return SpecConflict(
-        f"Run {run_id} was loaded with another spec; a changed spec needs a new run id.", run_id=run_id
-    )
+    return SpecConflict(f"Run {run_id} was loaded with another spec; a changed spec needs a new run id.", run_id=run_id)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord
 
 from aft_api.healing.robust import scale_of
-from aft_api.healing.robust_z import loss_floor
 
 
 def find_drift(clean: Sequence[StepRecord], spec: DetectionSpec) -> tuple[Anomaly, ...]:
@@ -34,7 +33,12 @@ def elevation(step: StepRecord, clean: Sequence[StepRecord], spec: DetectionSpec
     reference = [known.loss for known in clean if known.step <= step.step - spec.cusum_lag][-spec.history_steps :]
     if len(reference) < spec.min_steps:
         return None
-    return scale_of(reference, floor=loss_floor(sorted(reference)[len(reference) // 2])).z(step.loss)
+    return scale_of(reference, floor=_loss_floor(sorted(reference)[len(reference) // 2])).z(step.loss)
+
+
+def _loss_floor(loss: float) -> float:
+    """Smallest spread that is believed, in nats; smaller than a spike's, for a drift is made of small steps."""
+    return max(0.01 * abs(loss), 0.005)
 
 
 def _anomaly(step: StepRecord, total: float, spec: DetectionSpec) -> Anomaly:

@@ -1,7 +1,7 @@
 """Clean samples by domain: what a single row's loss and gradient norm are measured against."""
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class SampleReference:
                 if sample.tokens > 0 and math.isfinite(sample.loss):
                     self._known[sample.domain].append(_known(sample, step.step))
         for known in self._known.values():
-            known.sort(key=lambda one: one.tokens)
+            known.sort(key=_length)
 
     def loss_z(self, sample: SampleRecord, *, step: int) -> float | None:
         """Robust z of the sample's loss; None while fewer than `min_samples` others of its domain are known."""
@@ -93,9 +93,14 @@ class SampleReference:
         """Clean samples of the domain nearest in length, without this one; in order of length."""
         known = self._known.get(sample.domain, [])
         wanted = min(NEAREST_MOST, max(self._min_samples, len(known) // NEAREST_SHARE)) + 1
-        middle = bisect_left(known, sample.tokens, key=lambda one: one.tokens)
+        first = bisect_left(known, sample.tokens, key=_length)
+        middle = (first + bisect_right(known, sample.tokens, key=_length)) // 2
         start = max(0, min(middle - wanted // 2, len(known) - wanted))
         return [one for one in known[start : start + wanted] if one.place != (step, sample.sample_id)]
+
+
+def _length(known: _Known) -> int:
+    return known.tokens
 
 
 def _known(sample: SampleRecord, step: int) -> _Known:

@@ -13,11 +13,11 @@ UPPER_DECILE_TO_SD = 1 / 1.2816
 TRIM_Z = 6.0
 """Values this many MAD-deviations above the median say nothing about the tail of the clean ones."""
 
-SMALL_SAMPLE = 4.0
-"""The spread of n values is widened by 1 + 4/n.
+SMALL_SAMPLE = 5.0
+"""The spread of n values is widened by 1 + 5/n.
 
 The MAD of 16 normal values is less than half of the true one often enough to call 0.5 of 1,000 clean values six
-deviations out; widened, it is 0.2 (20,000 simulated draws; with the tail term below, under 0.05).
+deviations out; widened, it is at most 0.2 (20,000 simulated draws; with the tail term below, under 0.05).
 """
 
 
@@ -36,7 +36,7 @@ class Scale:
 def scale_of(values: Iterable[float], *, floor: float) -> Scale:
     """The scale of finite `values`, of which there must be at least one; the spread is never below `floor`.
 
-    spread = max(1.4826 * MAD, (q90 - median) / 1.2816) * (1 + 4/n). The second term is the MAD's equal for normal
+    spread = max(1.4826 * MAD, (q90 - median) / 1.2816) * (1 + 5/n). The second term is the MAD's equal for normal
     values and larger for a heavy upper tail, which the MAD does not see; values beyond `TRIM_Z` MADs do not enter it.
     """
     ordered = sorted(values)

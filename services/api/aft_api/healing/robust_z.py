@@ -62,23 +62,24 @@ def _finite_loss(step: StepRecord) -> float | None:
     return step.loss if math.isfinite(step.loss) else None
 
 
-def loss_floor(loss: float) -> float:
-    """Smallest spread of a batch loss that is believed, in nats: a hundredth of the loss, and never below 0.005.
+def _loss_floor(loss: float) -> float:
+    """Smallest spread of a batch loss that is believed, in nats: 2 % of the loss, and never below 0.05.
 
-    The MAD of a few near-equal losses can be arbitrarily small; six times this floor is still a jump of 6 %.
+    The MAD of a few near-equal losses can be arbitrarily small. These floors and the widening of `scale_of` are those of
+    the worker's guard or wider: what the guard rightly applied is not called a spike afterwards, and rolled back.
     """
-    return max(0.01 * abs(loss), 0.005)
+    return max(0.02 * abs(loss), 0.05)
 
 
-LOG_NORM_FLOOR = 0.05
-"""Smallest spread of a log gradient norm that is believed: 5 % of the norm; six of them are a factor of 1.35."""
+LOG_NORM_FLOOR = 0.1
+"""Smallest spread of a log gradient norm that is believed: a tenth of the norm."""
 
 _SERIES = (
     _Series(
         kind=AnomalyKind.LOSS_SPIKE,
         withheld=Withheld.LOSS,
         of=_finite_loss,
-        floor=loss_floor,
+        floor=_loss_floor,
         threshold=lambda spec: spec.loss_z,
     ),
     _Series(

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,8 @@ class TokenTable:
         return sha.hexdigest()
 
 
-def load_table(path: Path, encoder: RowEncoder, on_bad_row: OnBadRow) -> TokenTable:
-    """The rows of a JSONL file as tokens.
+def load_table(path: Path, encoder: RowEncoder, on_bad_row: OnBadRow, *, most_rows: int | None = None) -> TokenTable:
+    """The rows of a JSONL file as tokens; the first `most_rows` of them, or all.
 
     A row without a token that carries loss, perhaps because it was cut, is a bad row.
 
@@ -66,7 +67,7 @@ def load_table(path: Path, encoder: RowEncoder, on_bad_row: OnBadRow) -> TokenTa
     rows: list[Row] = []
     encoded: list[Encoded] = []
     skipped = 0
-    for read in read_rows(path):
+    for read in islice(read_rows(path), most_rows):
         try:
             row = _good(read)
             encoded.append(_encoded(path, row, encoder))

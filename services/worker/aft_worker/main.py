@@ -1,0 +1,51 @@
+"""The worker process."""
+
+import signal
+import sys
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from aft_worker.devices import enable_compilation_cache
+from aft_worker.server import create_app
+from aft_worker.settings import WorkerSettings
+
+
+def serve(settings: WorkerSettings) -> None:
+    """Serves until SIGTERM or SIGINT; the running step is finished, its window is trained again after a restart."""
+    _write_logs_as_json()
+    enable_compilation_cache(settings.compilation_cache)
+    # uvicorn repeats the signal once it has shut down; without this it would end the process as if killed.
+    signal.signal(signal.SIGTERM, _exit)
+    app = create_app(settings)
+    config = uvicorn.Config(app, host=settings.host, port=settings.port, log_config=None, access_log=False)
+    server = _Server(config)
+    server.run()
+    if not server.started:
+        sys.exit(1)
+
+
+class _Server(uvicorn.Server):
+    """Lets long polls go before it waits for connections to end."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Runs on the first signal."""
+        self.config.app.state.worker.bell.silence()  # type: ignore[union-attr]
+        super().handle_exit(sig, frame)
+
+
+def _exit(_: int, __: FrameType | None) -> None:
+    sys.exit(0)
+
+
+def _write_logs_as_json() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
