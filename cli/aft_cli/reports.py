@@ -1,6 +1,6 @@
 """Tables and panels for what the API tells."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from aft_contracts import DiagnosisReport, Replay, Review, RunView
 from rich.console import Group, RenderableType
@@ -16,7 +16,7 @@ SUSPECTS_SHOWN = 8
 
 def runs_table(runs: Iterable[RunView]) -> Table:
     """Runs, one a line."""
-    table = Table("run", "name", "status", "step", "loss", "generation", "blacklisted", "created", box=None)
+    table = _table("run", "name", "status", "step", "loss", "gen", "banned", "created", ids={"run"})
     for run in runs:
         table.add_row(
             run.run_id,
@@ -67,17 +67,16 @@ def diagnosis_panel(report: DiagnosisReport) -> Panel:
 
 def reviews_table(reviews: Iterable[Review]) -> Table:
     """Questions, one a line."""
-    table = Table("review", "run", "status", "asked", "question", "proposal", box=None)
+    table = _table("review", "status", "asked", "proposal", ids={"review"})
     for review in reviews:
         asked = f"{review.created_at:%Y-%m-%d %H:%M}"
-        question, proposal = Text(review.question), Text(repair_words(review.proposal))
-        table.add_row(review.review_id, review.run_id, review.status, asked, question, proposal)
+        table.add_row(review.review_id, review.status, asked, Text(repair_words(review.proposal)))
     return table
 
 
 def workers_table(workers: Iterable[WorkerLine]) -> Table:
     """Workers, one a line."""
-    table = Table("url", "reachable", "worker", "devices", "runs", "versions", box=None)
+    table = _table("url", "reachable", "worker", "devices", "runs", "versions", ids={"url"})
     for worker in workers:
         if worker.info is None:
             table.add_row(worker.url, "yes" if worker.reachable else "no")
@@ -90,7 +89,7 @@ def workers_table(workers: Iterable[WorkerLine]) -> Table:
 
 
 def _anomalies(report: DiagnosisReport) -> Table:
-    table = Table("anomaly", "step", "value", "score", "threshold", "update", box=None, title_justify="left")
+    table = _table("anomaly", "step", "value", "score", "threshold", "update")
     for anomaly in report.anomalies:
         table.add_row(
             anomaly.kind,
@@ -104,7 +103,7 @@ def _anomalies(report: DiagnosisReport) -> Table:
 
 
 def _suspects(report: DiagnosisReport) -> Table:
-    table = Table("suspect", "domain", "step", "loss", "grad norm", "score", box=None)
+    table = _table("suspect", "domain", "step", "loss", "grad norm", "score")
     for suspect in report.suspects[:SUSPECTS_SHOWN]:
         figures = (f"{suspect.loss:.4g}", f"{suspect.grad_norm:.3g}", f"{suspect.score:.3g}")
         table.add_row(suspect.sample_id, suspect.domain, str(suspect.step), *figures)
@@ -112,8 +111,16 @@ def _suspects(report: DiagnosisReport) -> Table:
 
 
 def _replays(replays: Iterable[Replay], seconds: float) -> Table:
-    table = Table("replay", "masked", f"loss by step (replays took {seconds:.1f} s)", box=None)
+    table = _table("replay", "masked", f"loss by step (replays took {seconds:.1f} s)")
     for replay in replays:
         losses = ", ".join(f"{step.step}: {step.loss:.4g}" for step in replay.steps)
         table.add_row(replay.name, ", ".join(replay.masked_sample_ids) or "nothing", losses)
+    return table
+
+
+def _table(*columns: str, ids: Collection[str] = ()) -> Table:
+    """A plain table; ids stay whole on their line, since people copy them, and nothing is ever cut short."""
+    table = Table(box=None)
+    for column in columns:
+        table.add_column(column, no_wrap=column in ids, overflow="ignore" if column in ids else "fold")
     return table

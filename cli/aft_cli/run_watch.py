@@ -88,6 +88,6 @@ def _kept(before: RunPicture | None, run: RunView) -> tuple[tuple[StepRecord, ..
         return (), None
     kept = before.steps
     for branch in run.schedule.branches:
-        if branch.generation > before.run.generation:
+        if branch.generation > before.run.schedule.generation:
             kept = tuple(step for step in kept if step.step < branch.step)
     return kept, kept[-1].step if kept else None

@@ -30,10 +30,12 @@ def main() -> int:
     started_s = time.monotonic()
     model_dir = convert()
     data = write_data(default_dir().parent / "demo", model_dir)
-    console.print(f"model {model_dir}\ndata  {', '.join(map(str, data.training.values()))}", highlight=False)
+    console.print(
+        f"model {model_dir}\ndata  {', '.join(map(str, data.training.values()))}", highlight=False, soft_wrap=True
+    )
     plan = StackPlan(data_dir=REPOSITORY / ".aft" / "demo", api_port=ANY_FREE_PORT, worker_port=ANY_FREE_PORT)
     with LocalStack(plan) as stack, AftClient(stack.api_url, user="demo", channel="api") as client:
-        console.print(f"api   {stack.api_url}\nlogs  {stack.data_dir / 'logs'}", highlight=False)
+        console.print(f"api   {stack.api_url}\nlogs  {stack.data_dir / 'logs'}", highlight=False, soft_wrap=True)
         last = _train(client, stack, demo_spec(model_dir, data), console)
         wall_s = time.monotonic() - started_s
         outcome = read_outcome(client, last.run, data.answer_key, repair_events(last.events), wall_s)

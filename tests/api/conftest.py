@@ -59,7 +59,7 @@ class Api:
         async with asyncio.timeout(within_s):
             while (run := await self.run(run_id))["status"] not in statuses:
                 assert run["status"] not in ENDED, run
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.1)
         return run
 
     async def events(self, run_id: str, kind: str | None = None) -> list[dict[str, Any]]:

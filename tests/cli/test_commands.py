@@ -147,8 +147,9 @@ def test_resume_of_a_waiting_run_asks_for_an_answer(api: ScriptedApi, aft: Aft) 
 @pytest.mark.parametrize("answer", ["approve", "reject"])
 def test_review_is_answered_once(api: ScriptedApi, aft: Aft, answer: str) -> None:
     _waiting(api)
-    assert "Roll back to step 8?" in aft("review", "list").stdout
+    assert "roll back to step 8; blacklist row-7" in aft("review", "list").stdout
     shown = aft("review", "show", "v1").stdout
+    assert "Roll back to step 8?" in shown
     assert "roll back to step 8; blacklist row-7" in shown
     assert "It was applied." in shown
     assert aft("review", answer, "v1", "-m", "yes").exit_code == 0

@@ -56,9 +56,11 @@ def test_each_step_and_each_event_is_new_once(api: ScriptedApi) -> None:
 
 def test_rollback_takes_steps_back(api: ScriptedApi) -> None:
     api.steps = _steps(0, 6, 1.0)
-    rolled = {"schedule": Schedule().rolled_back(2), "generation": 1, "steps": [*_steps(0, 2, 1.0), *_steps(2, 5, 0.5)]}
-    pictures = _follow(api, [rolled, {"status": RunStatus.STOPPED}])
+    # The schedule is ahead of the run's own generation, which counts committed windows.
+    rolled = {"schedule": Schedule().rolled_back(2), "steps": [*_steps(0, 2, 1.0), *_steps(2, 5, 0.5)]}
+    pictures = _follow(api, [rolled, {"generation": 1}, {"status": RunStatus.STOPPED}])
     assert [(step.step, step.loss) for step in pictures[1].new_steps] == [(2, 0.5), (3, 0.5), (4, 0.5)]
+    assert [picture.new_steps for picture in pictures[2:]] == [(), ()]
     assert [(step.step, step.loss) for step in pictures[-1].steps] == [(0, 1.0), (1, 1.0), (2, 0.5), (3, 0.5), (4, 0.5)]
 
 

@@ -65,8 +65,8 @@ def _finite_loss(step: StepRecord) -> float | None:
 def _loss_floor(loss: float) -> float:
     """Smallest spread of a batch loss that is believed, in nats: 2 % of the loss, and never below 0.05.
 
-    The MAD of a few near-equal losses can be arbitrarily small. These floors and the widening of `scale_of` are those of
-    the worker's guard or wider: what the guard rightly applied is not called a spike afterwards, and rolled back.
+    The MAD of a few near-equal losses can be arbitrarily small. The floors, and the widening of `scale_of`, are never
+    below those of the worker's guard: what it let through is not called a spike, and rolled back, on the same evidence.
     """
     return max(0.02 * abs(loss), 0.05)
 

@@ -1,0 +1,73 @@
+"""A tiny model, tiny data and a run over them, shared by the worker's tests."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aft_contracts import RunSpec
+from aft_worker.model.mesh import make_mesh
+from aft_worker.session import Session
+from aft_worker.trainer import load_trainer
+
+from examples.tiny_model import write_tiny_model
+
+MakeSpec = Callable[..., RunSpec]
+OpenSession = Callable[..., Session]
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """The rows as a JSONL file."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model that every test of the session may read."""
+    return write_tiny_model(tmp_path_factory.mktemp("model"), num_hidden_layers=1)
+
+
+@pytest.fixture
+def make_spec(tiny_model_dir: Path, tmp_path: Path) -> MakeSpec:
+    """Makes the spec of a run over two domains; `poison` rows join the first, keywords replace fields of the spec."""
+
+    def make(*, poison: Iterable[Mapping[str, Any]] = (), **replaced: Any) -> RunSpec:
+        words = ["red", "green", "blue", "black", "white"]
+        text = [{"id": f"t{i}", "text": f"{words[i % 5]} {words[i % 3]} {i}"} for i in range(24)]
+        asked = [{"id": f"q{i}", "prompt": f"{i} + 1 =", "completion": f" {i + 1}"} for i in range(16)]
+        text_file = write_jsonl(tmp_path / "text.jsonl", [*text, *poison])
+        asked_file = write_jsonl(tmp_path / "asked.jsonl", asked)
+        fields: dict[str, Any] = {
+            "model": {"path": str(tiny_model_dir), "lora": {"rank": 2, "alpha": 4}},
+            "data": {
+                "domains": {
+                    "text": {"path": str(text_file), "weight": 2.0},
+                    "asked": {"path": str(asked_file)},
+                },
+                "evaluation": {"text": str(text_file), "asked": str(asked_file)},
+                "max_length": 16,
+            },
+            "optim": {"steps": 40, "batch_size": 4, "learning_rate": 1e-2, "warmup_steps": 2},
+            "detection": {"min_steps": 4},
+            "seed": 7,
+        }
+        return RunSpec.model_validate(fields | replaced)
+
+    return make
+
+
+@pytest.fixture
+def open_session(tmp_path: Path) -> Iterator[OpenSession]:
+    """Opens sessions and closes them at the end; `name` is the run's folder."""
+    sessions = []
+
+    def open_(spec: RunSpec, name: str = "run") -> Session:
+        session = Session(load_trainer(spec, make_mesh()), tmp_path / name)
+        sessions.append(session)
+        return session
+
+    yield open_
+    for session in sessions:
+        session.close()

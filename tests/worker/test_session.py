@@ -1,0 +1,250 @@
+"""A session's promises: the state at a step depends on spec and schedule alone, however it was reached."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from aft_contracts import (
+    AnalysisSpec,
+    EvaluationSpec,
+    ExportJob,
+    ReplayVariant,
+    RunSpec,
+    Schedule,
+    StepRecord,
+    WindowResult,
+    WindowSpec,
+    Withheld,
+    window_id_of,
+)
+from aft_worker.control import Unattended, WorkerStopping
+from aft_worker.session import GenerationMismatch, Session, TrainingDataChanged
+from aft_worker.train.digest import state_digest
+
+MakeSpec = Callable[..., RunSpec]
+OpenSession = Callable[..., Session]
+
+
+def window(start: int, steps: int, schedule: Schedule | None = None, index: int = 0) -> WindowSpec:
+    schedule = schedule or Schedule()
+    return WindowSpec(
+        window_id=window_id_of("run", schedule.generation, index),
+        run_id="run",
+        generation=schedule.generation,
+        index=index,
+        start_step=start,
+        num_steps=steps,
+        schedule=schedule,
+    )
+
+
+def trained(session: Session, *cuts: int, schedule: Schedule | None = None) -> WindowResult:
+    """The last of several windows, trained one after the other up to each cut."""
+    start = 0
+    for index, cut in enumerate(cuts):
+        result = session.train_window(window(start, cut - start, schedule, index))
+        start = cut
+    return result
+
+
+class StopsAfter(Unattended):
+    """Cancels, or stops the worker, once so many steps are done."""
+
+    def __init__(self, steps: int, *, worker_stops: bool = False) -> None:
+        self.left, self.worker_stops = steps, worker_stops
+
+    def is_cancelled(self) -> bool:
+        return self.left == 0 and not self.worker_stops
+
+    def raise_if_stopping(self) -> None:
+        if self.left == 0 and self.worker_stops:
+            raise WorkerStopping
+
+    def step_finished(self, record: StepRecord) -> None:
+        self.left -= 1
+
+
+def measured(steps: tuple[StepRecord, ...]) -> list[dict[str, object]]:
+    """The steps without their times."""
+    return [step.model_dump(mode="json", exclude={"seconds"}) for step in steps]
+
+
+def test_restart_continues_bit_identically(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    spec = make_spec()
+    unbroken = open_session(spec, "unbroken")
+    trained(unbroken, 6, 12)
+    before = open_session(spec)
+    trained(before, 6)
+    after = open_session(spec)
+    result = after.train_window(window(6, 6, index=1))
+    assert result.state_digest == state_digest(unbroken._live.state)
+    assert result.notes == ()
+    assert unbroken.trainer.train_step.compilations == after.trainer.train_step.compilations == 1
+
+
+def test_the_cut_into_windows_leaves_no_trace(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    spec = make_spec()
+    digests = {
+        trained(open_session(spec, str(cuts)), *cuts).state_digest for cuts in [(12,), (5, 12), (1, 2, 11, 12)]
+    }
+    assert len(digests) == 1
+
+
+def test_a_killed_window_is_trained_again_bit_identically(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    spec = make_spec()
+    with pytest.raises(WorkerStopping):
+        open_session(spec).train_window(window(0, 8), StopsAfter(5, worker_stops=True))
+    again = open_session(spec).train_window(window(0, 8))
+    unbroken = trained(open_session(spec, "unbroken"), 8)
+    assert again.state_digest == unbroken.state_digest
+    assert measured(again.metrics.steps) == measured(unbroken.metrics.steps)
+
+
+def test_a_committed_window_is_not_trained_again(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    spec = make_spec()
+    first = trained(open_session(spec), 4)
+    restarted = open_session(spec)
+    assert restarted.train_window(window(0, 4)) == first
+    assert restarted.trainer.train_step.compilations == 0
+
+
+def test_a_cancelled_window_keeps_what_was_done(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    session = open_session(make_spec())
+    result = session.train_window(window(0, 8), StopsAfter(3))
+    assert (result.end_step, result.checkpoint.step, len(result.metrics.steps)) == (3, 3, 3)
+    rest = session.train_window(window(3, 5, index=1))
+    assert rest.state_digest == trained(open_session(make_spec(), "unbroken"), 8).state_digest
+
+
+def test_a_window_cancelled_at_once_trains_nothing(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    session = open_session(make_spec())
+    first = trained(session, 4)
+    result = session.train_window(window(4, 4, index=1), StopsAfter(0))
+    assert (result.start_step, result.end_step, result.metrics.steps) == (4, 4, ())
+    assert result.checkpoint == first.checkpoint
+    assert result.state_digest == first.state_digest
+
+
+def test_a_branch_trains_like_a_run_that_always_had_its_schedule(
+    make_spec: MakeSpec, open_session: OpenSession
+) -> None:
+    spec = make_spec()
+    session = open_session(spec)
+    trained(session, 4, 8)
+    branched = Schedule().with_rate(0.5, step=6).with_blacklisted(["t3"], step=6, cause="test").rolled_back(4)
+    result = session.train_window(window(4, 6, branched, index=2))
+    straight = Schedule().with_rate(0.5, step=4).with_blacklisted(["t3"], step=4, cause="test")
+    assert result.checkpoint.generation == 1
+    assert result.state_digest == trained(open_session(spec, "straight"), 4, 10, schedule=straight).state_digest
+
+
+def test_the_live_state_serves_a_branch_at_its_own_step(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    session = open_session(make_spec())
+    trained(session, 4)
+    live = session._live
+    session.seek(4, Schedule().rolled_back(4))
+    assert session._live is live
+    session.seek(2, Schedule())
+    assert (session._live.step, session.seek(2, Schedule())) == (2, ())
+
+
+def test_a_changed_past_is_trained_anew(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    """A schedule that differs before the checkpoint's step does not lead to that checkpoint."""
+    session = open_session(make_spec())
+    trained(session, 4)
+    other = Schedule().with_clip(1e-3, step=2)
+    session.seek(4, other)
+    assert state_digest(session._live.state) != trained(open_session(make_spec(), "as_was"), 4).state_digest
+    fresh = open_session(make_spec(), "other")
+    assert state_digest(session._live.state) == trained(fresh, 4, schedule=other).state_digest
+
+
+def test_replay_masks_the_suspects_alone_and_leaves_the_live_state(
+    make_spec: MakeSpec, open_session: OpenSession
+) -> None:
+    session = open_session(make_spec())
+    steps = trained(session, 4, 8).metrics.steps
+    live = state_digest(session._live.state)
+    suspect = steps[1].samples[0].sample_id
+    spec = AnalysisSpec(
+        analysis_id="a",
+        run_id="run",
+        schedule=Schedule(),
+        start_step=4,
+        end_step=6,
+        variants=(
+            ReplayVariant(name="as_it_was"),
+            ReplayVariant(name="without", masked_sample_ids=(suspect,)),
+            ReplayVariant(name="again"),
+        ),
+    )
+    as_it_was, without, again = session.replay(spec).replays
+    assert measured(as_it_was.steps) == measured(again.steps) == measured(steps[:2])
+    assert measured(without.steps[:1]) == measured(steps[:1])
+    masked, *others = without.steps[1].samples
+    assert (masked.sample_id, masked.tokens) == (suspect, 0)
+    assert [other.loss for other in others] == [sample.loss for sample in steps[1].samples[1:]]
+    assert without.steps[1].loss != steps[1].loss
+    assert state_digest(session._live.state) == live
+    assert session.trainer.train_step.compilations == 1
+
+
+def test_a_poisoned_row_is_withheld_and_named(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    spec = make_spec(poison=[{"id": "evil", "text": "the moon is cheese", "weight": 3e38}])
+    steps = trained(open_session(spec), 14).metrics.steps
+    hit = [step for step in steps if "evil" in [sample.sample_id for sample in step.samples]]
+    assert [step.withheld for step in hit] == [Withheld.NON_FINITE] * len(hit) != []
+    assert all(step.applied for step in steps if step not in hit)
+
+
+def test_a_skipped_step_consumes_its_batch_alone(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    schedule = Schedule().with_skipped(2)
+    steps = trained(open_session(make_spec()), 4, schedule=schedule).metrics.steps
+    plain = trained(open_session(make_spec(), "plain"), 4).metrics.steps
+    assert [step.withheld for step in steps] == [None, None, Withheld.SKIPPED, None]
+    assert [[s.sample_id for s in step.samples] for step in steps] == [
+        [s.sample_id for s in step.samples] for step in plain
+    ]
+
+
+def test_evaluation_is_the_mean_over_all_held_out_tokens(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    session = open_session(make_spec())
+    trained(session, 8)
+    live = state_digest(session._live.state)
+    late, early = (
+        session.evaluate(EvaluationSpec(evaluation_id="e", run_id="run", schedule=Schedule(), step=step)).scores
+        for step in (8, 0)
+    )
+    assert late["text"].loss < early["text"].loss
+    assert late["text"].tokens == int(session.trainer.held_out["text"].is_target.sum())
+    # 264 tokens at random: the untrained model knows next to nothing.
+    assert early["asked"].loss == pytest.approx(np.log(264), rel=0.2)
+    assert state_digest(session._live.state) == live
+
+
+def test_export_writes_what_was_asked_for_and_twice_is_harmless(
+    make_spec: MakeSpec, open_session: OpenSession, tmp_path: Path
+) -> None:
+    session = open_session(make_spec())
+    trained(session, 4)
+    job = ExportJob(export_id="x:1", run_id="run", schedule=Schedule(), step=4, adapter=True, merged=True)
+    result = session.export(job)
+    assert session.export(job) == result
+    assert Path(result.adapter_path or "").parent.is_relative_to(tmp_path / "run" / "artifacts")
+    assert {Path(path).name for path in result.sha256} == {"adapter_model.safetensors", "model.safetensors"}
+
+
+def test_other_rows_than_were_trained_on_are_refused(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    trained(open_session(make_spec()), 4)
+    changed = open_session(make_spec(poison=[{"text": "new"}]))
+    with pytest.raises(TrainingDataChanged, match="was trained on other rows"):
+        changed.train_window(window(4, 4, index=1))
+
+
+def test_a_window_of_another_generation_than_its_schedule_is_refused(
+    make_spec: MakeSpec, open_session: OpenSession
+) -> None:
+    spec = window(0, 4).model_copy(update={"generation": 1})
+    with pytest.raises(GenerationMismatch):
+        open_session(make_spec()).train_window(spec)
