@@ -30,12 +30,10 @@ def main() -> int:
     started_s = time.monotonic()
     model_dir = convert()
     data = write_data(default_dir().parent / "demo", model_dir)
-    console.print(
-        f"model {model_dir}\ndata  {', '.join(map(str, data.training.values()))}", highlight=False, soft_wrap=True
-    )
+    _say(console, f"model {model_dir}", *(f"data  {path}" for path in data.training.values()))
     plan = StackPlan(data_dir=REPOSITORY / ".aft" / "demo", api_port=ANY_FREE_PORT, worker_port=ANY_FREE_PORT)
     with LocalStack(plan) as stack, AftClient(stack.api_url, user="demo", channel="api") as client:
-        console.print(f"api   {stack.api_url}\nlogs  {stack.data_dir / 'logs'}", highlight=False, soft_wrap=True)
+        _say(console, f"api   {stack.api_url}", f"logs  {stack.data_dir / 'logs'}")
         last = _train(client, stack, demo_spec(model_dir, data), console)
         wall_s = time.monotonic() - started_s
         outcome = read_outcome(client, last.run, data.answer_key, repair_events(last.events), wall_s)
@@ -54,6 +52,11 @@ def _train(client: AftClient, stack: LocalStack, spec: RunSpec, console: Console
             answered.add(picture.review.review_id)
     assert picture is not None, "follow() gives at least one picture"
     return picture
+
+
+def _say(console: Console, *lines: str) -> None:
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -5,13 +5,13 @@ from examples.demo.poison import PoisonKind
 SEED = 7
 DOMAINS = ("everyday", "machines")
 BATCH_SIZE = 4
-MAX_LENGTH = 96
+MAX_LENGTH = 80
 WINDOW_STEPS = 8
-STEPS = 80
+STEPS = 72
 ROWS_PER_DOMAIN = STEPS * BATCH_SIZE // len(DOMAINS)
 """Every row is drawn exactly once in the run."""
 
-HELD_OUT_ROWS = 16
+HELD_OUT_ROWS = 12
 ARMED_AFTER_STEPS = 24
 """Clean steps before the guard inside the step can tell a spike."""
 

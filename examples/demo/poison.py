@@ -14,7 +14,7 @@ from examples.demo.conversations import ChatRow
 OVERFLOWING_WEIGHT = 3e38
 """Just a float32; its product with a loss above 1.2 nats is none any more."""
 
-SOUP_TOKENS = 45
+SOUP_TOKENS = 40
 FIRST_WORD_TOKEN = 300
 """Token ids below are control tokens and single bytes."""
 

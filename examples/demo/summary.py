@@ -67,6 +67,8 @@ def print_summary(outcome: Outcome, console: Console) -> None:
     """Print the whole summary."""
     console.print(_rows_table(outcome))
     facts = Table.grid(padding=(0, 2))
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
     found = len(outcome.answer_key) - len(outcome.missed)
     facts.add_row("run", f"{outcome.run.run_id}: {outcome.run.status}")
     facts.add_row("found", f"{found} of {len(outcome.answer_key)} poisoned rows")
@@ -86,8 +88,9 @@ def print_summary(outcome: Outcome, console: Console) -> None:
 
 
 def repair_events(events: Sequence[Event]) -> list[str]:
-    """The repairs that were made, in words."""
-    return [f"step {event.step}: {event.message}" for event in events if event.kind is EventKind.REPAIR_CHOSEN]
+    """The repairs that were chosen, each with the first of its reasons."""
+    chosen = [event for event in events if event.kind is EventKind.REPAIR_CHOSEN]
+    return [f"step {event.step}: {event.message.split('. ')[0]}" for event in chosen]
 
 
 def _rows_table(outcome: Outcome) -> Table:

@@ -85,9 +85,7 @@ def test_restart_continues_bit_identically(make_spec: MakeSpec, open_session: Op
 
 def test_the_cut_into_windows_leaves_no_trace(make_spec: MakeSpec, open_session: OpenSession) -> None:
     spec = make_spec()
-    digests = {
-        trained(open_session(spec, str(cuts)), *cuts).state_digest for cuts in [(12,), (5, 12), (1, 2, 11, 12)]
-    }
+    digests = {trained(open_session(spec, str(cuts)), *cuts).state_digest for cuts in [(12,), (5, 12), (1, 2, 11, 12)]}
     assert len(digests) == 1
 
 

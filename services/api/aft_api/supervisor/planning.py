@@ -105,9 +105,9 @@ async def _carried_out(
         repair = await _agreed_repair(session, record.command)
         if repair is None:
             return schedule, f"goes on unchanged from step {step}"
-        return apply_repair(
-            schedule, repair, step=step, cause=cause, spec=spec.optim
-        ), f"{repair.kind} from step {step}"
+        holds_from = step if repair.rollback_to_step is None else repair.rollback_to_step
+        changed = apply_repair(schedule, repair, step=step, cause=cause, spec=spec.optim)
+        return changed, f"{repair.kind} holds from step {holds_from}"
     return apply_command(schedule, record.command, step=step, cause=cause, spec=spec), f"holds from step {step}"
 
 

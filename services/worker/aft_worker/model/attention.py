@@ -5,10 +5,11 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float
 
 from aft_worker.model.config import DecoderConfig
-from aft_worker.model.layers import Dense, RMSNorm
+from aft_worker.model.layers import KEPT, Dense, RMSNorm
 from aft_worker.model.probed.probe import Probe
 from aft_worker.model.rope import Rotation, rotate
 
@@ -39,7 +40,7 @@ class Attention(nnx.Module):
         v = self.v_proj(x, probe).reshape(batch, tokens, self.kv_heads, self.head_dim)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q, probe), self.k_norm(k, probe)
-        mixed = attend(rotate(q, turn), rotate(k, turn), v, mask)
+        mixed = checkpoint_name(attend(rotate(q, turn), rotate(k, turn), v, mask), KEPT)
         return self.o_proj(mixed.reshape(batch, tokens, -1), probe)
 
     @staticmethod

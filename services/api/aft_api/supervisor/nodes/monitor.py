@@ -30,11 +30,15 @@ async def monitor(state: State, runtime: Runtime[Ports]) -> State:
 async def _record(ports: Ports, state: State, found: tuple[Anomaly, ...]) -> None:
     async with ports.store.sessions.begin() as session:
         for anomaly in found:
-            fate = "its update was applied" if anomaly.applied else "its update was withheld"
             await record(
-                session, state["run_id"], EventKind.ANOMALY_DETECTED,
-                f"{anomaly.kind} at step {anomaly.step}: {anomaly.score:.1f} robust standard deviations out "
-                f"(threshold {anomaly.threshold:g}); {fate}.",
+                session, state["run_id"], EventKind.ANOMALY_DETECTED, _in_words(anomaly),
                 key=f"{state['window_id']}:{anomaly.step}:{anomaly.kind}", clock=ports.clock, step=anomaly.step,
                 anomaly=anomaly.model_dump(mode="json"),
             )  # fmt: skip
+
+
+def _in_words(anomaly: Anomaly) -> str:
+    out = f"{anomaly.score:.1f} robust standard deviations out"
+    if anomaly.applied:
+        return f"{anomaly.kind} at step {anomaly.step}: {out}, over {anomaly.threshold:g}; its update was applied."
+    return f"{anomaly.kind} at step {anomaly.step}: {out}; the guard withheld its update."

@@ -63,4 +63,4 @@ def low_rank_gradient(
 ) -> tuple[Float[Array, "d_in d_out"], Float[Array, " batch"]]:
     """The same for a matrix so narrow that one gradient a sample is small: their sum is the update's."""
     own_BIO = jnp.einsum("bti,bto->bio", x, g)
-    return jnp.einsum("bio,b->io", own_BIO, shares), (own_BIO**2).sum((1, 2))
+    return (own_BIO * shares[:, None, None]).sum(0), (own_BIO**2).sum((1, 2))
