@@ -31,7 +31,7 @@ demo: $(INSTALLED) ## Fine-tune the real model on real chats with poisoned rows,
 	$(BIN)/python -m examples.demo
 
 .PHONY: test
-test: $(INSTALLED) ## Run the tests; TEST=tests/cli runs a part of them
+test: model ## Run the tests; TEST=tests/cli runs a part of them
 	$(BIN)/python -m pytest $(TEST)
 
 .PHONY: check

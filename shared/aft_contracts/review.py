@@ -10,10 +10,11 @@ from .repair import Repair
 
 
 class ReviewStatus(StrEnum):
-    """Whether a review still waits."""
+    """Whether a review still waits; it is withdrawn when its run ends without an answer."""
 
     OPEN = "open"
     DECIDED = "decided"
+    WITHDRAWN = "withdrawn"
 
 
 class Answer(StrEnum):

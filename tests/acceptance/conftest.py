@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from examples.tiny_model import write_tiny_model
 
-WORDS = "the run was held until the samples behind the fault were found and taken out of the plan".split()
+WORDS = ("run", "held", "until", "samples", "behind", "fault", "found", "taken", "out", "of", "plan")
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -20,7 +20,8 @@ def wait_mid_window(aft: Deployment, run_id: str, *, from_index: int) -> None:
         windows = aft.windows(run_id)
         steps = aft.get(f"/runs/{run_id}")["step"]
         if windows and windows[-1]["index"] >= from_index and windows[-1]["result"] is None:
-            if 0 < steps - windows[-1]["start_step"] < windows[-1]["num_steps"]:
+            done = steps - windows[-1]["start_step"]
+            if 0 < done < windows[-1]["num_steps"]:
                 return
         time.sleep(0.005)
 

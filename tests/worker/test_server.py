@@ -44,15 +44,17 @@ def serving(root: Path, **settings: Any) -> Iterator[httpx.Client]:
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}/v1", timeout=60) as client:
-        yield client
-    app.state.worker.bell.silence()
-    server.should_exit = True
-    thread.join()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
+        with httpx.Client(base_url=address, timeout=60, headers={"content-type": "application/json"}) as client:
+            yield client
+    finally:
+        app.state.worker.bell.silence()
+        server.should_exit = True
+        thread.join()
 
 
 @pytest.fixture

@@ -207,8 +207,15 @@ async def test_stop_ends_a_run_that_waits_for_a_human(local_api: Api) -> None:
     local_api.worker.poison = {EARLY_POISON}
     run_id = await local_api.start(repair={"ask_before_rollback": True})
     await local_api.until(run_id, "waiting")
+    other = await local_api.start()
+    review_id = f"{run_id}:0:1:d:review"
+    foreign = await local_api.command(other, "resume", review_id=review_id)
+    assert (foreign.status_code, foreign.json()["code"]) == (404, "review_not_found")
     await local_api.command(run_id, "stop")
     await local_api.until(run_id, "stopped")
+    late = await local_api.command(run_id, "resume", review_id=review_id)
+    assert (late.status_code, late.json()["code"]) == (409, "run_finished")
+    assert (await local_api.client.get(f"/reviews/{review_id}")).json()["status"] == "withdrawn"
 
 
 async def test_worker_that_lies_costs_an_attempt_and_not_the_run(local_api: Api) -> None:

@@ -61,6 +61,15 @@ async def decide(session: AsyncSession, review_id: str, decision: Decision, *, b
     return review
 
 
+async def withdraw_reviews(session: AsyncSession, run_id: str) -> None:
+    """Take back what the run still asks: it has ended, and no answer would change anything."""
+    await session.execute(
+        update(ReviewRow)
+        .where(ReviewRow.run_id == run_id, ReviewRow.status == ReviewStatus.OPEN)
+        .values(status=ReviewStatus.WITHDRAWN)
+    )
+
+
 def _review(row: ReviewRow) -> Review:
     return Review(
         review_id=row.review_id,

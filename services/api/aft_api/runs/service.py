@@ -26,8 +26,8 @@ from aft_api.clock import Clock
 from aft_api.db.engine import Store
 from aft_api.db.tables import RunRow
 from aft_api.healing.course import apply_command
-from aft_api.reviews.errors import RepairNeeded, UnexpectedRepair
-from aft_api.reviews.repository import decide, list_reviews
+from aft_api.reviews.errors import RepairNeeded, ReviewNotFound, UnexpectedRepair
+from aft_api.reviews.repository import decide, get_review, list_reviews
 from aft_api.runs.commands import add_command, find_command
 from aft_api.runs.errors import IdempotencyConflict, NothingToResume, RunFinished
 from aft_api.runs.evaluations import list_evaluations
@@ -146,6 +146,11 @@ async def _answer(session: AsyncSession, run: RunRow, command: Resume, caller: C
         raise RepairNeeded
     if command.answer is not Answer.EDIT and command.repair is not None:
         raise UnexpectedRepair(command.answer)
+    asked = await get_review(session, review_id)
+    if asked.run_id != run.run_id:
+        raise ReviewNotFound(review_id)
+    if asked.status is ReviewStatus.WITHDRAWN:
+        raise RunFinished(run.run_id, run.status, command.kind)
     decision = Decision(answer=command.answer, repair=command.repair, message=command.message)
     review = await decide(session, review_id, decision, by=caller.user, clock=clock)
     await record(

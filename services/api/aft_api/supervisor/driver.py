@@ -25,7 +25,7 @@ from langgraph.types import StateSnapshot
 from aft_api.artifacts import Artifacts
 from aft_api.db.engine import STORE_ERRORS
 from aft_api.notify.outbox import announce
-from aft_api.reviews.repository import get_review
+from aft_api.reviews.repository import get_review, withdraw_reviews
 from aft_api.runs.commands import pending_commands, settle_command
 from aft_api.runs.events import record
 from aft_api.runs.leases import LeaseLost, park_run
@@ -227,6 +227,7 @@ class Driver:
                 problem=problem.model_dump(mode="json"), wants_drive=False, review_id=None,
             )  # fmt: skip
             if moved:
+                await withdraw_reviews(session, self.run_id)
                 text = f"The run failed: {problem.detail}"
                 await record(
                     session,
