@@ -7,6 +7,8 @@ from pathlib import Path
 from types import FrameType
 
 from aft_cli.client import AftClient
+from aft_cli.error_screens import problem_screen
+from aft_cli.errors import ApiError
 from aft_cli.launcher import LocalStack, StackPlan
 from aft_cli.live_view import show
 from aft_cli.run_watch import RunPicture, follow
@@ -24,9 +26,21 @@ ANY_FREE_PORT = 0
 
 
 def main() -> int:
-    """Prepare, train, heal, and tell; 0 if the run succeeded."""
+    """The demo's exit code: 0 if the run succeeded."""
     console = Console()
     signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        return _demonstrate(console)
+    except ApiError as error:
+        console.print(problem_screen(error.problem))
+        return 1
+    except KeyboardInterrupt:
+        console.print("Stopped; nothing is left running.")
+        return 130
+
+
+def _demonstrate(console: Console) -> int:
+    """Prepare, train, heal, and tell."""
     started_s = time.monotonic()
     model_dir = convert()
     data = write_data(default_dir().parent / "demo", model_dir)

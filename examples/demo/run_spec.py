@@ -33,7 +33,7 @@ def demo_spec(model_dir: Path, data: DemoData) -> RunSpec:
         window=WindowPolicy(steps=plan.WINDOW_STEPS),
         # In a run this short the history still holds the steep first steps, which makes its spread wide: six deviations
         # would let a spoiled batch pass. Clean batches stay below 2 here, clean rows below 2.5.
-        detection=DetectionSpec(min_steps=plan.ARMED_AFTER_STEPS, min_samples=24, loss_z=4.0, sample_z=4.5),
+        detection=DetectionSpec(min_steps=plan.ARMED_AFTER_STEPS, min_samples=24, loss_z=3.5, sample_z=4.5),
         repair=RepairPolicy(ask_before_rollback=True, replay_steps=3),
         # The evaluation is made, but the mix stays: each row is then drawn once, and the answer key can say when.
         curriculum=CurriculumSpec(every_windows=3, adapt=False),

@@ -107,6 +107,18 @@ def test_a_committed_window_is_not_trained_again(make_spec: MakeSpec, open_sessi
     assert restarted.trainer.train_step.compilations == 0
 
 
+def test_a_damaged_checkpoint_is_told_of_and_changes_nothing(
+    make_spec: MakeSpec, open_session: OpenSession, tmp_path: Path
+) -> None:
+    spec = make_spec()
+    trained(open_session(spec), 4, 8)
+    manifest = tmp_path / "run/checkpoints/0/8/manifest.json"
+    manifest.write_text(manifest.read_text().replace('"size": ', '"size": 1'))
+    result = open_session(spec).train_window(window(8, 4, index=2))
+    assert [note.kind for note in result.notes] == ["checkpoint_fell_back"]
+    assert result.state_digest == trained(open_session(spec, "unbroken"), 12).state_digest
+
+
 def test_a_cancelled_window_keeps_what_was_done(make_spec: MakeSpec, open_session: OpenSession) -> None:
     session = open_session(make_spec())
     result = session.train_window(window(0, 8), StopsAfter(3))

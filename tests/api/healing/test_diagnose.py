@@ -4,7 +4,7 @@ import math
 
 import pytest
 from aft_api.healing.detect import judge
-from aft_api.healing.diagnose import Conclusion, conclude
+from aft_api.healing.diagnose import Conclusion, combine, conclude
 from aft_contracts import AnomalyKind, Replay, StepRecord, Verdict, Withheld
 
 PAST = 60
@@ -102,3 +102,29 @@ def test_a_drift_is_bad_as_long_as_the_loss_stays_above_its_lagged_reference(lab
     anomalies = [lab.anomaly(150, AnomalyKind.DRIFT, applied=True)]
     found = conclude(anomalies, (), [replay("as_it_was", lab.step(150, loss=loss))], past, spec)
     assert found.verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("only_x", "only_y", "culprits"),
+    [
+        pytest.param(BAD, OK, ("x",), id="y-only-stood-beside-it"),
+        pytest.param(BAD, BAD, ("x", "y"), id="each-does-it-alone"),
+        pytest.param(OK, OK, ("x", "y"), id="only-together"),
+    ],
+)
+def test_suspects_with_whom_alone_it_is_clean_are_not_blamed(lab, spec, past, only_x, only_y, culprits) -> None:
+    replays = [
+        replay("as_it_was", lab.step(60, loss=BAD)),
+        replay("without_suspects", lab.step(60, loss=OK), masked=("x", "y")),
+        replay("only:x", lab.step(60, loss=only_x), masked=("y",)),
+        replay("only:y", lab.step(60, loss=only_y), masked=("x",)),
+    ]
+    suspects = [lab.suspect("x", 60), lab.suspect("y", 60)]
+    found = conclude([lab.anomaly(60)], suspects, replays, past, spec)
+    assert (found.verdict, found.culprits) == (Verdict.DATA, culprits)
+
+
+def test_clusters_of_one_window_add_up_to_the_gravest_verdict() -> None:
+    one = Conclusion(verdict=Verdict.DATA, culprits=("x",), reasons=("a",))
+    two = Conclusion(verdict=Verdict.TRANSIENT, culprits=(), reasons=("b",))
+    assert combine([one, two]) == Conclusion(verdict=Verdict.DATA, culprits=("x",), reasons=("a", "b"))

@@ -1,7 +1,7 @@
 """Replay plans."""
 
 import pytest
-from aft_api.healing.replay import plan_replay
+from aft_api.healing.replay import clusters, plan_replay
 from aft_contracts import RepairPolicy, Schedule
 
 POLICY = RepairPolicy(replay_steps=4)
@@ -33,5 +33,18 @@ def test_the_suspects_inside_are_masked_once_in_their_own_variant(lab) -> None:
     assert [(one.name, one.masked_sample_ids) for one in plan.variants] == [
         ("as_it_was", ()),
         ("without_suspects", ("x", "y")),
+        ("only:x", ("y",)),
+        ("only:y", ("x",)),
     ]
     assert (plan.analysis_id, plan.run_id, plan.schedule.version) == ("a1", "run", 3)
+
+
+def test_a_crowd_of_suspects_is_judged_as_one(lab) -> None:
+    suspects = [lab.suspect(f"x{number}", 20) for number in range(5)]
+    plan = plan_replay("a1", "run", Schedule(), [lab.anomaly(20)], suspects, POLICY, window_start=20)
+    assert [variant.name for variant in plan.variants] == ["as_it_was", "without_suspects"]
+
+
+def test_clusters_span_no_more_than_replay_steps(lab) -> None:
+    found = clusters([lab.anomaly(step) for step in (29, 21, 24, 25)], POLICY)
+    assert [[anomaly.step for anomaly in cluster] for cluster in found] == [[21, 24], [25], [29]]

@@ -57,6 +57,16 @@ async def test_refused_poison_is_named_proven_blacklisted_and_never_loaded_again
     assert run["review_id"] is None
 
 
+async def test_two_poisoned_rows_far_apart_in_one_window_are_both_found(local_api: Api) -> None:
+    local_api.worker.poison = {LATE_POISON, "s157"}
+    run_id = await local_api.start()
+    run = await local_api.until(run_id, "succeeded")
+    assert {entry["sample_id"]: entry["step"] for entry in run["schedule"]["blacklist"]} == {
+        LATE_POISON: 40,
+        "s157": 40,
+    }
+
+
 async def test_applied_poison_is_rolled_back_after_a_human_agreed(api: Api) -> None:
     api.worker.poison = {EARLY_POISON}
     run_id = await api.start(repair={"ask_before_rollback": True})

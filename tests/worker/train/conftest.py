@@ -1,6 +1,7 @@
 """Tiny models and batches for the training tests."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,26 @@ from aft_worker.train.step import StepInputs
 
 from examples.tiny_model import write_tiny_model
 
+CACHE = Path(os.environ.get("AFT_CACHE") or Path(__file__).parents[3] / ".cache") / "jax"
+
 LoadTiny = Callable[..., LoadedModel]
 MakeInputs = Callable[..., StepInputs]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """Programs compiled by one test are found again by the next, and by the next run of the tests."""
+    settings = {
+        "jax_compilation_cache_dir": str(CACHE),
+        "jax_persistent_cache_min_compile_time_secs": 0.2,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 @pytest.fixture

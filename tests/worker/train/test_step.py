@@ -12,7 +12,7 @@ from aft_worker.model.mesh import make_mesh
 from aft_worker.train.digest import state_digest
 from aft_worker.train.errors import BatchDoesNotDivide
 from aft_worker.train.state import TrainState, init_state
-from aft_worker.train.step import StepInputs, TrainStep, withheld_of
+from aft_worker.train.step import TrainStep, withheld_of
 from flax import nnx
 
 OPTIM = OptimSpec(weight_decay=0.1)
@@ -103,17 +103,16 @@ def test_withheld_step_leaves_every_bit(load_tiny, make_inputs, replaced, reason
 
 def test_spike_is_withheld_and_training_goes_on(load_tiny, make_inputs) -> None:
     step, state = start(load_tiny(lora=LORA))
-    for _ in range(5):
-        state, _ = step(state, make_inputs())
+    for index in range(60):
+        state, outputs = step(state, make_inputs(learning_rate=3e-2 if index < 50 else 0.0, clip_norm=10.0))
+        assert bool(outputs.applied)
     before = kept(state)
-    tokens = jnp.asarray(np.random.default_rng(9).integers(200, 264, (4, 12)), jnp.int32)
-    frozen_weight = dict(model_tokens=tokens)
-    state, outputs = step(state, make_inputs(tokens=tokens))
-    del frozen_weight
-    if bool(outputs.applied):
-        pytest.fail(f"a batch with loss {outputs.loss} was applied")
-    assert_identical(state.trainable, before.trainable)
-    state, outputs = step(state, make_inputs())
+    strangers = np.random.default_rng(9).integers(200, 264, (4, 12))
+    state, spike = step(state, make_inputs(tokens=strangers))
+    assert withheld_of(spike.withheld) == Withheld.LOSS
+    assert float(spike.loss) > float(outputs.loss) + 1.0
+    assert_identical((state.trainable, state.opt_state), (before.trainable, before.opt_state))
+    _, outputs = step(state, make_inputs())
     assert bool(outputs.applied)
 
 
@@ -128,15 +127,14 @@ def test_same_inputs_give_the_same_bits(load_tiny, make_inputs) -> None:
 
 
 def test_saved_restored_and_continued_equals_never_stopped(load_tiny, make_inputs) -> None:
-    step, state = start(load_tiny())
+    step, state = start(load_tiny(lora=LORA))
     state, _ = step(state, make_inputs(seed=0))
     saved = kept(state)
     state, _ = step(state, make_inputs(seed=1))
-    again, restored = start(load_tiny())
-    del restored
-    resumed, _ = again(saved, make_inputs(seed=1))
-    assert state_digest(resumed) == state_digest(state)
+    after_restart, _ = start(load_tiny(lora=LORA))
+    resumed, _ = after_restart(saved, make_inputs(seed=1))
     assert_identical(resumed, state)
+    assert state_digest(resumed) == state_digest(state)
 
 
 def test_digest_sees_a_single_bit(load_tiny) -> None:
@@ -157,15 +155,10 @@ def test_init_state_shares_no_memory_with_the_model(load_tiny, make_inputs) -> N
 def test_golden_numbers_of_one_step(load_tiny, make_inputs) -> None:
     step, state = start(load_tiny(lora=LORA, fresh=True))
     _, outputs = step(state, make_inputs())
-    golden = {}
-    for name, value in golden.items():
-        np.testing.assert_allclose(getattr(outputs, name), value, rtol=1e-5)
-    print({f: np.asarray(getattr(outputs, f)).tolist() for f in outputs.__dataclass_fields__})
+    print({name: np.asarray(getattr(outputs, name)).tolist() for name in outputs.__dataclass_fields__})
+    assert 0
 
 
 def test_batch_that_devices_cannot_share_is_refused() -> None:
     assert str(BatchDoesNotDivide(6, 4)).endswith("make optim.batch_size a multiple of 4.")
 
-
-def test_inputs_are_named(make_inputs) -> None:
-    assert isinstance(make_inputs(), StepInputs)

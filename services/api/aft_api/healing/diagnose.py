@@ -1,13 +1,13 @@
 """Conclude: what the replays prove about an incident."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, Replay, StepRecord, Suspect, Verdict
 
 from aft_api.healing.cusum import elevation
 from aft_api.healing.detect import judge
-from aft_api.healing.replay import AS_IT_WAS, WITHOUT_SUSPECTS
+from aft_api.healing.replay import AS_IT_WAS, ONLY, WITHOUT_SUSPECTS
 from aft_api.healing.robust_z import sweep
 
 
@@ -30,8 +30,8 @@ def conclude(
     """The verdict on `anomalies`; the replays are judged by the detectors that found them, on the same `history`.
 
     Clean when repeated as it was: transient. Bad again, and clean without its suspects: data, and those suspects are
-    the culprits. Bad even without them, or with nobody to suspect: optimisation. Unknown without a replay of an
-    anomalous step, or when the replays contradict each other.
+    the culprits, except those with whom alone it is clean as well. Bad even without them, or with nobody to suspect:
+    optimisation. Unknown without a replay of an anomalous step, or when the replays contradict each other.
     """
     as_it_was = next((replay for replay in replays if replay.name == AS_IT_WAS), None)
     without = next((replay for replay in replays if replay.name == WITHOUT_SUSPECTS), None)
@@ -46,11 +46,30 @@ def conclude(
                 f"Replayed as it was, {_steps(replayed)} came out clean, but bad without the suspects: a contradiction."
             )
         return _transient(replayed)
-    return _blame(bad, still_bad, suspects, without)
+    alone = {
+        replay.name.removeprefix(ONLY): _bad_steps(replay, replayed, anomalies, history, spec)
+        for replay in replays
+        if replay.name.startswith(ONLY)
+    }
+    return _blame(bad, still_bad, suspects, without, alone)
+
+
+def combine(conclusions: Sequence[Conclusion]) -> Conclusion:
+    """One conclusion on several clusters of one window: the gravest verdict, all culprits, all reasons."""
+    gravity = (Verdict.TRANSIENT, Verdict.DATA, Verdict.OPTIMISATION, Verdict.UNKNOWN)
+    return Conclusion(
+        verdict=max((one.verdict for one in conclusions), key=gravity.index),
+        culprits=tuple(dict.fromkeys(culprit for one in conclusions for culprit in one.culprits)),
+        reasons=tuple(reason for one in conclusions for reason in one.reasons),
+    )
 
 
 def _blame(
-    bad: frozenset[int], still_bad: frozenset[int], suspects: Sequence[Suspect], without: Replay | None
+    bad: frozenset[int],
+    still_bad: frozenset[int],
+    suspects: Sequence[Suspect],
+    without: Replay | None,
+    alone: Mapping[str, frozenset[int]],
 ) -> Conclusion:
     again = f"Replayed as it was, the fault came back at {_steps(bad)}: it is not transient."
     if without is None:
@@ -63,6 +82,10 @@ def _blame(
     if not culprits:
         return _optimisation(again, f"It also came back without the samples that stand out ({len(masked)}).")
     reasons = [again, f"Without {', '.join(culprits)} it did not come back at {_steps(cleared)}."]
+    harmless = tuple(one for one in culprits if one in alone and not alone[one] & cleared)
+    if harmless and set(harmless) != set(culprits):
+        culprits = tuple(one for one in culprits if one not in harmless)
+        reasons.append(f"With {', '.join(harmless)} left in and the others out it did not either: not to blame.")
     if still_bad & bad:
         reasons.append(f"At {_steps(still_bad & bad)} it came back even without the suspects, so those are not blamed.")
     emptied = frozenset(step.step for step in without.steps if step.tokens == 0) & cleared

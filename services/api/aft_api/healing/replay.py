@@ -10,6 +10,23 @@ AS_IT_WAS = "as_it_was"
 WITHOUT_SUSPECTS = "without_suspects"
 """Variant in which the suspects' loss weight is zero."""
 
+ONLY = "only:"
+"""Prefix of a variant in which one of several suspects, named behind it, is left in and the others are masked."""
+
+MOST_ALONE = 4
+"""Suspects that are each tried alone; a larger set is judged as one, for each trial costs a replay."""
+
+
+def clusters(anomalies: Sequence[Anomaly], policy: RepairPolicy) -> list[tuple[Anomaly, ...]]:
+    """Anomalies that one replay can cover, oldest cluster first: each spans at most `replay_steps` steps."""
+    found: list[list[Anomaly]] = []
+    for anomaly in sorted(anomalies, key=lambda one: one.step):
+        if found and anomaly.step < found[-1][0].step + policy.replay_steps:
+            found[-1].append(anomaly)
+        else:
+            found.append([anomaly])
+    return [tuple(cluster) for cluster in found]
+
 
 def plan_replay(
     analysis_id: str,
@@ -21,18 +38,22 @@ def plan_replay(
     *,
     window_start: int,
 ) -> AnalysisSpec:
-    """The replay that explains the first cluster of `anomalies`, of which there must be at least one.
+    """The replay that explains the first of the `clusters` of `anomalies`, of which there must be at least one.
 
-    The cluster is the first anomalous step and those that follow it within `replay_steps`. The replay ends after its
-    last step and begins as early as `replay_steps` allows, but not before the window: the closer to the checkpoint at
-    `window_start`, the closer the replayed state is to the real one. A later cluster is explained by its own
-    incident, should it come back.
+    It ends after the cluster's last step and begins as early as `replay_steps` allows, but not before the window: the
+    closer to the checkpoint at `window_start`, the closer the replayed state is to the real one. Of several suspects
+    each is also tried alone, so that nobody is blamed for standing beside a culprit.
     """
-    first = min(anomaly.step for anomaly in anomalies)
-    last = max(anomaly.step for anomaly in anomalies if anomaly.step < first + policy.replay_steps)
+    cluster = clusters(anomalies, policy)[0]
+    first, last = cluster[0].step, cluster[-1].step
     start = max(min(window_start, first), last + 1 - policy.replay_steps)
     masked = tuple(dict.fromkeys(suspect.sample_id for suspect in suspects if start <= suspect.step <= last))
-    without = (ReplayVariant(name=WITHOUT_SUSPECTS, masked_sample_ids=masked),) if masked else ()
+    without = [ReplayVariant(name=WITHOUT_SUSPECTS, masked_sample_ids=masked)] if masked else []
+    alone = masked if 1 < len(masked) <= MOST_ALONE else ()
+    without += [
+        ReplayVariant(name=f"{ONLY}{one}", masked_sample_ids=tuple(other for other in masked if other != one))
+        for one in alone
+    ]
     return AnalysisSpec(
         analysis_id=analysis_id,
         run_id=run_id,

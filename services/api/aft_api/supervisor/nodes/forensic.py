@@ -1,16 +1,29 @@
 """forensic: asks the worker for evidence and writes the diagnosis."""
 
-from aft_contracts import AnalysisResult, Anomaly, DiagnosisReport, EventKind, State, Suspect, Verdict
+from aft_contracts import (
+    AnalysisResult,
+    Anomaly,
+    DiagnosisReport,
+    EventKind,
+    Replay,
+    State,
+    StepRecord,
+    Suspect,
+    Verdict,
+)
 from langgraph.runtime import Runtime
 
-from aft_api.healing.diagnose import Conclusion, conclude
-from aft_api.healing.replay import plan_replay
+from aft_api.healing.diagnose import Conclusion, combine, conclude
+from aft_api.healing.replay import clusters, plan_replay
 from aft_api.healing.suspects import find_suspects
 from aft_api.runs.diagnoses import add_diagnosis, get_diagnosis
 from aft_api.runs.events import record
 from aft_api.supervisor.evidence import Evidence, gather
 from aft_api.supervisor.jobs import run_job
 from aft_api.supervisor.ports import Ports
+
+MOST_CLUSTERS = 4
+"""Clusters of anomalies in one window that are replayed; each costs a few steps."""
 
 
 async def forensic(state: State, runtime: Runtime[Ports]) -> State:
@@ -31,8 +44,19 @@ async def _diagnose(
     ports: Ports, diagnosis_id: str, evidence: Evidence, anomalies: tuple[Anomaly, ...]
 ) -> DiagnosisReport:
     suspects = find_suspects(anomalies, evidence.steps, evidence.history, evidence.spec.detection)
-    replayed = await _replay(ports, f"{diagnosis_id}:replay", evidence, anomalies, suspects)
-    conclusion = _conclude(replayed, evidence, anomalies, suspects)
+    conclusions: list[Conclusion] = []
+    replays: list[Replay] = []
+    seconds = 0.0
+    for number, cluster in enumerate(clusters(anomalies, evidence.spec.repair)[:MOST_CLUSTERS]):
+        replayed = await _replay(ports, f"{diagnosis_id}:replay:{number}", evidence, cluster, suspects)
+        if isinstance(replayed, str):
+            reason = f"The replay failed: {replayed}"
+            conclusions.append(Conclusion(verdict=Verdict.UNKNOWN, culprits=(), reasons=(reason,)))
+            continue
+        conclusions.append(conclude(cluster, suspects, replayed.replays, _past(evidence), evidence.spec.detection))
+        replays += replayed.replays
+        seconds += replayed.seconds
+    conclusion = combine(conclusions)
     return DiagnosisReport(
         diagnosis_id=diagnosis_id,
         run_id=evidence.window.run_id,
@@ -43,39 +67,33 @@ async def _diagnose(
         verdict=conclusion.verdict,
         culprits=conclusion.culprits,
         reasons=conclusion.reasons,
-        replays=replayed.replays if isinstance(replayed, AnalysisResult) else (),
-        replay_seconds=replayed.seconds if isinstance(replayed, AnalysisResult) else 0.0,
+        replays=tuple(replays),
+        replay_seconds=seconds,
     )
+
+
+def _past(evidence: Evidence) -> tuple[StepRecord, ...]:
+    """All steps known before a replayed one; `conclude` takes those that lie before each replay."""
+    return (*evidence.history, *evidence.steps)
 
 
 async def _replay(
     ports: Ports,
     analysis_id: str,
     evidence: Evidence,
-    anomalies: tuple[Anomaly, ...],
+    cluster: tuple[Anomaly, ...],
     suspects: tuple[Suspect, ...],
 ) -> AnalysisResult | str:
     """The replays, or in words why there are none."""
     window = evidence.window
     asked = plan_replay(
-        analysis_id, window.run_id, window.schedule, anomalies, suspects, evidence.spec.repair,
+        analysis_id, window.run_id, window.schedule, cluster, suspects, evidence.spec.repair,
         window_start=window.start_step,
     )  # fmt: skip
     view = await run_job(ports, window.run_id, "analyses", analysis_id, asked)
     if isinstance(view.result, AnalysisResult):
         return view.result
     return view.problem.detail if view.problem else f"the worker gave no result ({view.status})"
-
-
-def _conclude(
-    replayed: AnalysisResult | str,
-    evidence: Evidence,
-    anomalies: tuple[Anomaly, ...],
-    suspects: tuple[Suspect, ...],
-) -> Conclusion:
-    if isinstance(replayed, str):
-        return Conclusion(verdict=Verdict.UNKNOWN, culprits=(), reasons=(f"The replay failed: {replayed}",))
-    return conclude(anomalies, suspects, replayed.replays, evidence.history, evidence.spec.detection)
 
 
 async def _write(ports: Ports, report: DiagnosisReport) -> None:

@@ -1,0 +1,56 @@
+"""Batches: constant shapes, right padding, and masks that touch nothing else."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from aft_contracts import OnBadRow, Schedule
+from aft_worker.data.batches import BatchSource, held_out_batches
+from aft_worker.data.encoder import load_encoder
+from aft_worker.data.plan import DataPlan
+from aft_worker.data.table import TokenTable, load_table
+
+
+@pytest.fixture
+def table(tiny_model_dir: Path, tmp_path: Path) -> TokenTable:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"id": f"r{n}", "text": "x" * (n + 1), "weight": n} for n in range(9)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return load_table(path, load_encoder(tiny_model_dir, max_length=8), OnBadRow.FAIL)
+
+
+def source_of(table: TokenTable) -> BatchSource:
+    plan = DataPlan(seed=0, sample_ids={"d": table.sample_ids}, weights={"d": 1.0}, batch_size=4)
+    return BatchSource(plan, {"d": table}, max_length=8)
+
+
+def test_rows_are_padded_and_weighted(table: TokenTable) -> None:
+    batch = source_of(table).batch_at(3, Schedule())
+    assert batch.tokens.shape == batch.loss_weights.shape == (4, 8)
+    assert (batch.tokens.dtype, batch.loss_weights.dtype) == (np.int32, np.float32)
+    for sample_id, tokens, weights in zip(batch.sample_id, batch.tokens, batch.loss_weights, strict=True):
+        n = int(sample_id[1:])
+        length = min(n + 2, 8)
+        assert (tokens != 0).sum() == length
+        assert weights.tolist() == [0.0] + [float(n)] * (length - 1) + [0.0] * (8 - length)
+
+
+def test_masking_takes_the_loss_of_those_rows_alone(table: TokenTable) -> None:
+    source = source_of(table)
+    plain = source.batch_at(3, Schedule())
+    masked = source.batch_at(3, Schedule(), frozenset({plain.sample_id[2]}))
+    assert (masked.sample_id, masked.domain) == (plain.sample_id, plain.domain)
+    np.testing.assert_array_equal(masked.tokens, plain.tokens)
+    expected = plain.loss_weights.copy()
+    expected[2] = 0.0
+    np.testing.assert_array_equal(masked.loss_weights, expected)
+
+
+def test_held_out_rows_come_once_each_in_constant_shapes(table: TokenTable) -> None:
+    batches = list(held_out_batches(table, batch_size=4, max_length=8))
+    assert [tokens.shape for tokens, _ in batches] == [(4, 8)] * 3
+    assert [int((tokens != 0).any(axis=1).sum()) for tokens, _ in batches] == [4, 4, 1]
+    assert sum(float(weights.sum()) for _, weights in batches) == float(
+        sum(weight * targets for weight, targets in zip(range(9), [1, 2, 3, 4, 5, 6, 7, 7, 7], strict=True))
+    )
