@@ -20,7 +20,8 @@ from aft_cli.errors import local_problem
 DEFAULT_API_PORT = 8800
 DEFAULT_WORKER_PORT = 8801
 START_TIMEOUT_S = 120.0
-STOP_GRACE_S = 20.0
+STOP_GRACE_S = 30.0
+"""The worker finishes its step first, for which it has 20 s of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

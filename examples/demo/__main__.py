@@ -45,7 +45,13 @@ def _demonstrate(console: Console) -> int:
     model_dir = convert()
     data = write_data(default_dir().parent / "demo", model_dir)
     _say(console, f"model {model_dir}", *(f"data  {path}" for path in data.training.values()))
-    plan = StackPlan(data_dir=REPOSITORY / ".aft" / "demo", api_port=ANY_FREE_PORT, worker_port=ANY_FREE_PORT)
+    plan = StackPlan(
+        # A folder of its own: a demo that was broken off would otherwise be taken up again beside the new one.
+        data_dir=REPOSITORY / ".aft" / "demo" / time.strftime("%Y%m%d-%H%M%S"),
+        api_port=ANY_FREE_PORT,
+        worker_port=ANY_FREE_PORT,
+        environment={"AFT_WORKER_JAX_CACHE_DIR": str(default_dir().parent / "jax")},
+    )
     with LocalStack(plan) as stack, AftClient(stack.api_url, user="demo", channel="api") as client:
         _say(console, f"api   {stack.api_url}", f"logs  {stack.data_dir / 'logs'}")
         last = _train(client, stack, demo_spec(model_dir, data), console)

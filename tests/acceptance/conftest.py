@@ -34,18 +34,25 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("model"))
 
 
-@pytest.fixture
-def spec(tmp_path: Path, tiny_model: Path) -> dict[str, Any]:
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the workers of this session keep what JAX has compiled."""
+    return tmp_path_factory.mktemp("jax")
+
+
+@pytest.fixture(scope="session")
+def spec(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str, Any]:
     """A run of a few seconds on 96 clean rows."""
+    folder = tmp_path_factory.mktemp("data")
     return {
         "name": "acceptance",
         "model": {"path": str(tiny_model), "lora": {"rank": 2}},
         "data": {
-            "domains": {"plain": {"path": str(write_rows(tmp_path / "train.jsonl", rows(96)))}},
-            "evaluation": {"plain": str(write_rows(tmp_path / "held_out.jsonl", rows(104)[96:]))},
+            "domains": {"plain": {"path": str(write_rows(folder / "train.jsonl", rows(96)))}},
+            "evaluation": {"plain": str(write_rows(folder / "held_out.jsonl", rows(104)[96:]))},
             "max_length": 48,
         },
-        "optim": {"steps": 48, "batch_size": 4, "learning_rate": 5e-3, "warmup_steps": 4},
-        "window": {"steps": 6},
+        "optim": {"steps": 40, "batch_size": 4, "learning_rate": 5e-3, "warmup_steps": 4},
+        "window": {"steps": 10},
         "seed": 7,
     }

@@ -127,8 +127,8 @@ class Deployment:
 
 
 @contextmanager
-def deployment(folder: Path, database_url: str | None = None) -> Iterator[Deployment]:
-    """API and worker on `folder`, stopped at the end whatever happens."""
+def deployment(folder: Path, compiled: Path, database_url: str | None = None) -> Iterator[Deployment]:
+    """API and worker on `folder`, stopped at the end whatever happens; `compiled` keeps what JAX has compiled."""
     folder.mkdir(parents=True, exist_ok=True)
     api_port, worker_port = free_port(), free_port()
     api_environment = {
@@ -153,6 +153,8 @@ def deployment(folder: Path, database_url: str | None = None) -> Iterator[Deploy
                 "AFT_WORKER_PORT": str(worker_port),
                 "AFT_WORKER_ROOT": str(folder / "worker"),
                 "AFT_WORKER_WORKER_ID": "acceptance",
+                "AFT_WORKER_JAX_CACHE_DIR": str(compiled),
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             },
             health_url=f"http://127.0.0.1:{worker_port}/v1/healthz",
             log=folder / "worker.log",

@@ -26,16 +26,19 @@ def wait_mid_window(aft: Deployment, run_id: str, *, from_index: int) -> None:
         time.sleep(0.005)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, compiled: Path, spec: dict[str, Any]) -> dict[str, Any]:
+    """The same run with nothing going wrong."""
+    with deployment(tmp_path_factory.mktemp("undisturbed"), compiled) as aft:
+        aft.start()
+        return aft.until(aft.submit(spec), "succeeded")
+
+
 @pytest.mark.slow
 def test_killed_run_ends_bit_identical_to_an_undisturbed_one(
-    tmp_path: Path, spec: dict[str, Any], database_url: str | None
+    tmp_path: Path, compiled: Path, spec: dict[str, Any], database_url: str | None, undisturbed: dict[str, Any]
 ) -> None:
-    spec = {**spec, "optim": {**spec["optim"], "steps": 40}, "window": {"steps": 10}}
-    with deployment(tmp_path / "undisturbed") as aft:
-        aft.start()
-        undisturbed = aft.until(aft.submit(spec), "succeeded")
-
-    with deployment(tmp_path / "killed", database_url) as aft:
+    with deployment(tmp_path, compiled, database_url) as aft:
         aft.start()
         run_id = aft.submit(spec)
         wait_mid_window(aft, run_id, from_index=1)

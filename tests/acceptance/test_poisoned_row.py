@@ -21,12 +21,15 @@ def drawn(windows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def test_poisoned_row_is_blacklisted_and_never_drawn_again(tmp_path: Path, spec: dict[str, Any]) -> None:
+def test_poisoned_row_is_blacklisted_and_never_drawn_again(
+    tmp_path: Path, compiled: Path, spec: dict[str, Any]
+) -> None:
     poisoned = [{**row, "weight": OVERFLOWS} if row["id"] == POISONED else row for row in rows(96)]
-    write_rows(tmp_path / "train.jsonl", poisoned)
-    with deployment(tmp_path / "aft") as aft:
+    path = write_rows(tmp_path / "train.jsonl", poisoned)
+    data = {**spec["data"], "domains": {"plain": {"path": str(path)}}}
+    with deployment(tmp_path / "aft", compiled) as aft:
         aft.start()
-        run_id = aft.submit(spec)
+        run_id = aft.submit({**spec, "data": data, "optim": {**spec["optim"], "steps": 56}, "window": {"steps": 6}})
         run = aft.until(run_id, "succeeded")
         windows = aft.windows(run_id)
         [report] = aft.get(f"/runs/{run_id}/diagnoses")["diagnoses"]

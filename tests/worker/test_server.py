@@ -214,6 +214,44 @@ def test_a_cancelled_window_ends_early_with_its_result(worker: httpx.Client, mak
     assert refusal(worker.post("/windows/r:0:9/cancel")) == (404, "job_not_found")
 
 
+def test_a_cancellation_outlives_a_restart(make_spec: MakeSpec, tmp_path: Path) -> None:
+    with serving(tmp_path / "root") as worker:
+        load(worker, make_spec())
+        put(worker, window(steps=3))
+        first = ended(worker, "/windows/r:0:0")
+        put(worker, window(3, 37, index=1))
+        answer = worker.post("/windows/r:0:1/cancel")
+        assert answer.json()["status"] in {"accepted", "running"}
+        file = tmp_path / "root/r/jobs/windows/r%3A0%3A1.json"
+        accepted = file.read_text()
+        ended(worker, "/windows/r:0:1")
+    file.write_text(accepted)
+    for newer in (tmp_path / "root/r/checkpoints/0").iterdir():
+        if int(newer.name) > 3:
+            (newer / "manifest.json").unlink()
+    with serving(tmp_path / "root") as worker:
+        load(worker, make_spec())
+        put(worker, window(3, 37, index=1))
+        view = ended(worker, "/windows/r:0:1")
+    assert (view["status"], view["result"]["end_step"]) == ("cancelled", 3)
+    assert view["result"]["checkpoint"] == first["result"]["checkpoint"]
+
+
+def test_releasing_a_run_drops_its_window_and_the_next_owner_trains_it(
+    worker: httpx.Client, make_spec: MakeSpec
+) -> None:
+    load(worker, make_spec())
+    put(worker, window(steps=40))
+    worker.get("/windows/r:0:0", params={"wait_s": 60})
+    assert worker.delete("/runs/r", params={"fence_token": 2}).status_code == 204
+    again = body(RunLoad(run_id="r", spec=make_spec()), fence_token=2)
+    worker.put("/runs/r", content=again).raise_for_status()
+    worker.get("/runs/r", params={"wait_s": 60})
+    assert refusal(worker.get("/windows/r:0:0")) == (404, "job_not_found")
+    put(worker, window(steps=40), fence_token=2).raise_for_status()
+    assert ended(worker, "/windows/r:0:0")["status"] == "committed"
+
+
 def test_a_poisoned_row_is_withheld_named_and_survives_json(worker: httpx.Client, make_spec: MakeSpec) -> None:
     load(worker, make_spec(poison=[POISON]))
     put(worker, window(steps=14))

@@ -5,6 +5,7 @@ from pathlib import Path
 from aft_contracts import RunSpec
 
 from aft_worker.data.encoder import load_encoder
+from aft_worker.data.errors import EmptyDomain
 from aft_worker.data.table import load_table
 from aft_worker.model.config import read_config
 from aft_worker.model.errors import ModelFileMissing
@@ -20,5 +21,9 @@ def check_spec(spec: RunSpec) -> None:
         raise ModelFileMissing(path, "it is the model's directory")
     read_config(path)
     encoder = load_encoder(path, max_length=spec.data.max_length)
-    for name in [*(domain.path for domain in spec.data.domains.values()), *spec.data.evaluation.values()]:
-        load_table(Path(name), encoder, spec.data.on_bad_row, most_rows=ROWS_LOOKED_AT)
+    for domain in spec.data.domains.values():
+        table = load_table(Path(domain.path), encoder, spec.data.on_bad_row, most_rows=ROWS_LOOKED_AT)
+        if domain.weight > 0 and not len(table) and not table.skipped:
+            raise EmptyDomain(f"{domain.path!r} has no rows; give it data or leave the domain out.", path=domain.path)
+    for file in spec.data.evaluation.values():
+        load_table(Path(file), encoder, spec.data.on_bad_row, most_rows=ROWS_LOOKED_AT)

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from threading import Lock
 
 from aft_contracts import RunLoad
 
@@ -9,6 +10,9 @@ from aft_worker.durable import write_durably
 from aft_worker.refusals import InvalidId, StaleFence
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+_ADMITTING = Lock()
+"""Requests come on many threads, and the mark must never sink between one's reading and its writing."""
 
 
 class RunFolder:
@@ -29,7 +33,19 @@ class RunFolder:
         Raises:
             StaleFence: a newer lease has been seen.
         """
-        path = self.path / "fence"
+        with _ADMITTING:
+            self._admit(self.path / "fence", fence_token)
+
+    def bound_spec(self) -> RunLoad | None:
+        """The spec that the run's checkpoints were trained under; None before it was first loaded."""
+        path = self.path / "run.json"
+        return RunLoad.model_validate_json(path.read_bytes()) if path.is_file() else None
+
+    def bind(self, load: RunLoad) -> None:
+        """Ties the run to its spec for good."""
+        write_durably(self.path / "run.json", load.model_dump_json(indent=1).encode())
+
+    def _admit(self, path: Path, fence_token: int) -> None:
         highest = int(path.read_text()) if path.is_file() else -1
         if fence_token < highest:
             raise StaleFence(
@@ -40,12 +56,3 @@ class RunFolder:
             )
         if fence_token > highest:
             write_durably(path, str(fence_token).encode())
-
-    def bound_spec(self) -> RunLoad | None:
-        """The spec that the run's checkpoints were trained under; None before it was first loaded."""
-        path = self.path / "run.json"
-        return RunLoad.model_validate_json(path.read_bytes()) if path.is_file() else None
-
-    def bind(self, load: RunLoad) -> None:
-        """Ties the run to its spec for good."""
-        write_durably(self.path / "run.json", load.model_dump_json(indent=1).encode())

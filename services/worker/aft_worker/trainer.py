@@ -14,7 +14,7 @@ from aft_worker.data.batches import BatchSource, TokenBatch
 from aft_worker.data.encoder import RowEncoder, load_encoder
 from aft_worker.data.errors import TokenizerUnusable
 from aft_worker.data.plan import DataPlan
-from aft_worker.data.table import TokenTable, load_table, load_training_tables
+from aft_worker.data.table import TokenTable, load_held_out_tables, load_training_tables
 from aft_worker.model.load import LoadedModel, load_model
 from aft_worker.train.errors import BatchDoesNotDivide
 from aft_worker.train.rates import clip_norm, learning_rate
@@ -72,10 +72,7 @@ def load_trainer(spec: RunSpec, mesh: Mesh, *, clock: Callable[[], float] = time
     model = load_model(path, lora=spec.model.lora, seed=spec.seed, mesh=mesh)
     encoder = load_encoder(path, max_length=spec.data.max_length)
     tables = load_training_tables(spec.data, encoder)
-    held_out = {
-        name: load_table(Path(file), encoder, spec.data.on_bad_row)
-        for name, file in sorted(spec.data.evaluation.items())
-    }
+    held_out = load_held_out_tables(spec.data, encoder)
     for table in [*tables.values(), *held_out.values()]:
         _refuse_unknown_tokens(table, encoder, model)
     plan = DataPlan(

@@ -7,6 +7,8 @@ from queue import SimpleQueue
 
 import structlog
 
+from aft_worker.errors import WorkerError
+
 log = structlog.get_logger(__name__)
 
 
@@ -55,5 +57,7 @@ class TrainingThread:
             try:
                 task.run()
             except Exception as error:
-                log.exception("task_failed", task=task.name, error=type(error).__name__)
+                # Our own errors explain themselves to whoever asked; any other is a fault that someone must look into.
+                if not isinstance(error, WorkerError):
+                    log.exception("task_failed", task=task.name, error=type(error).__name__)
                 task.failed(error)

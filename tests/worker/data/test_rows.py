@@ -45,7 +45,7 @@ def test_rows_are_told_apart_by_their_keys(tmp_path: Path, line: dict[str, Any],
 def test_an_id_is_the_rows_own_or_its_contents_hash(tmp_path: Path) -> None:
     assert read_one(tmp_path, {"text": "c", "id": 7}).sample_id == "7"
     plain = read_one(tmp_path, {"text": "c"}).sample_id
-    assert plain == "64f9dfcf7a8a2cb1"
+    assert plain == "6a363713d4751beb"  # sha256 of {"text":"c","weight":1.0}
     assert read_one(tmp_path, {"source": "web", "text": "c"}).sample_id == plain
     assert (
         len({plain, *(read_one(tmp_path, row).sample_id for row in [{"text": "d"}, {"text": "c", "weight": 2}])}) == 3
@@ -98,7 +98,7 @@ def test_a_bad_rows_text_is_not_repeated(tmp_path: Path, encoder: RowEncoder) ->
 
 
 def test_a_missing_file_is_named(tmp_path: Path, encoder: RowEncoder) -> None:
-    with pytest.raises(DataFileMissing, match="gone.jsonl"):
+    with pytest.raises(DataFileMissing, match=r"gone\.jsonl"):
         load_table(tmp_path / "gone.jsonl", encoder, OnBadRow.SKIP)
 
 

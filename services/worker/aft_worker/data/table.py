@@ -98,16 +98,32 @@ def load_training_tables(spec: DataSpec, encoder: RowEncoder) -> dict[str, Token
     tables = {
         name: load_table(Path(domain.path), encoder, spec.on_bad_row) for name, domain in sorted(spec.domains.items())
     }
-    for name, table in tables.items():
-        if not len(table) and spec.domains[name].weight > 0:
-            path = spec.domains[name].path
-            raise EmptyDomain(
-                f"Domain {name!r} has no usable row in {path!r} ({table.skipped} were left out); "
-                "repair the file or give the domain the weight 0.",
-                domain=name,
-            )
+    for name, domain in spec.domains.items():
+        if domain.weight > 0:
+            _refuse_empty(name, domain.path, tables[name])
     _refuse_shared_ids(tables)
     return tables
+
+
+def load_held_out_tables(spec: DataSpec, encoder: RowEncoder) -> dict[str, TokenTable]:
+    """The held-out rows by domain name.
+
+    Raises:
+        EmptyDomain: a file has no good row.
+    """
+    tables = {name: load_table(Path(path), encoder, spec.on_bad_row) for name, path in sorted(spec.evaluation.items())}
+    for name, path in spec.evaluation.items():
+        _refuse_empty(name, path, tables[name])
+    return tables
+
+
+def _refuse_empty(domain: str, path: str, table: TokenTable) -> None:
+    if not len(table):
+        raise EmptyDomain(
+            f"Domain {domain!r} has no usable row in {path!r} ({table.skipped} were left out); "
+            "repair the file or leave the domain out.",
+            domain=domain,
+        )
 
 
 def _good(read: Row | BadRow) -> Row:

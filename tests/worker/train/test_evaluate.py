@@ -1,0 +1,22 @@
+"""Held-out loss without gradients."""
+
+import numpy as np
+import optax
+from aft_worker.model.mesh import make_mesh
+from aft_worker.train.evaluate import EvalLoss
+from flax import nnx
+
+
+def test_sums_are_those_of_plain_cross_entropy(load_tiny, make_inputs) -> None:
+    model, inputs = load_tiny(), make_inputs(rows=3)
+    sum_nll, sum_weights = EvalLoss(model, make_mesh())(model.trainable, inputs.tokens, inputs.loss_weights)
+    logits = nnx.merge(model.graphdef, model.trainable, model.frozen).logits(inputs.tokens)
+    nll = optax.softmax_cross_entropy_with_integer_labels(logits[:, :-1], inputs.tokens[:, 1:])
+    np.testing.assert_allclose(sum_nll, (inputs.loss_weights[:, 1:] * nll).sum(), rtol=1e-5)
+    np.testing.assert_allclose(sum_weights, inputs.loss_weights[:, 1:].sum(), rtol=1e-6)
+
+
+def test_batch_without_weight_sums_to_zero(load_tiny, make_inputs) -> None:
+    model, inputs = load_tiny(), make_inputs(loss_weights=np.zeros((4, 12), np.float32))
+    sums = EvalLoss(model, make_mesh())(model.trainable, inputs.tokens, inputs.loss_weights)
+    assert [float(value) for value in sums] == [0.0, 0.0]
