@@ -29,8 +29,8 @@ from aft_cli.errors import ApiError, api_unreachable, unexpected_answer
 
 AnswerT = TypeVar("AnswerT")
 
-TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-LONG_POLL_MARGIN_S = 10.0
+ANSWER_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 5.0
 
 
 class WorkerLine(Contract):
@@ -58,7 +58,6 @@ class AftClient:
         self.base_url = base_url.rstrip("/")
         self._http = httpx.Client(
             base_url=self.base_url,
-            timeout=TIMEOUT,
             headers={"X-Aft-User": user or _local_user(), "X-Aft-Channel": channel},
             transport=transport,
             # A proxy that the environment names must not be asked for this very machine.
@@ -147,7 +146,7 @@ class AftClient:
         headers: Mapping[str, str] | None = None,
         wait_s: float = 0.0,
     ) -> AnswerT:
-        timeout = httpx.Timeout(TIMEOUT.read or 0.0, connect=TIMEOUT.connect, read=wait_s + LONG_POLL_MARGIN_S + 20.0)
+        timeout = httpx.Timeout(ANSWER_TIMEOUT_S + wait_s, connect=CONNECT_TIMEOUT_S)
         try:
             response = self._http.request(method, path, params=params, json=json, headers=headers, timeout=timeout)
         except httpx.TransportError as lost:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -50,6 +51,7 @@ def train_on(devices: int, fsdp: int, lora: str, tmp_path: Path) -> dict[str, An
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(ROOT),
+        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
     }
     arguments = [str(fsdp), lora, str(tmp_path / f"model-{devices}-{fsdp}")]
     ran = subprocess.run(

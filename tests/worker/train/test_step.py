@@ -95,7 +95,9 @@ def test_withheld_step_leaves_every_bit(load_tiny, make_inputs, replaced, reason
     after, outputs = step(state, make_inputs(**replaced))
     assert withheld_of(outputs.withheld) == reason
     assert not bool(outputs.applied)
-    assert_identical((after.trainable, after.opt_state, after.guard), (before.trainable, before.opt_state, before.guard))
+    assert_identical(
+        (after.trainable, after.opt_state, after.guard), (before.trainable, before.opt_state, before.guard)
+    )
     assert state_digest(after) == digest
     assert int(after.step) == 2
 
@@ -167,4 +169,3 @@ def test_golden_numbers_of_one_step(load_tiny, make_inputs) -> None:
 
 def test_batch_that_devices_cannot_share_is_refused() -> None:
     assert str(BatchDoesNotDivide(6, 4)).endswith("make optim.batch_size a multiple of 4.")
-

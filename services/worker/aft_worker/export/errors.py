@@ -19,4 +19,6 @@ class ExportExists(WorkerError):
 
     def __init__(self, out_dir: Path) -> None:
         self.out_dir = out_dir
-        super().__init__(f"{out_dir} already exists; nothing is overwritten. Name another directory.", path=str(out_dir))
+        super().__init__(
+            f"{out_dir} already exists; nothing is overwritten. Name another directory.", path=str(out_dir)
+        )

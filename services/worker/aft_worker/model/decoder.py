@@ -24,9 +24,7 @@ class Decoder(nnx.Module):
         self.embed_tokens = TokenTable(config.vocab_size, config.hidden_size, trained=trained)
         self.layers = Layer((config.layers,), config, trained=trained)
         self.norm = RMSNorm((), config.hidden_size, eps=config.norm_eps, trained=trained)
-        self.lm_head = (
-            None if config.tied_head else TokenTable(config.vocab_size, config.hidden_size, trained=trained)
-        )
+        self.lm_head = None if config.tied_head else TokenTable(config.vocab_size, config.hidden_size, trained=trained)
 
     def logits(self, tokens: Int[Array, "batch tokens"]) -> Float[Array, "batch tokens vocab"]:
         """Next-token logits at every position, by plain operations."""

@@ -45,7 +45,5 @@ FAMILIES: dict[str, Family] = {
         window_needs_switch=True,
         defaults=_defaults(num_key_value_heads=32),
     ),
-    "qwen3": Family(
-        qk_norm=True, window_needs_switch=True, defaults=_defaults(num_key_value_heads=32, head_dim=128)
-    ),
+    "qwen3": Family(qk_norm=True, window_needs_switch=True, defaults=_defaults(num_key_value_heads=32, head_dim=128)),
 }

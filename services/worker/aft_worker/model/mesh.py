@@ -10,7 +10,9 @@ def make_mesh(*, fsdp: int = 1) -> Mesh:
     if len(devices) % fsdp:
         raise ValueError(f"fsdp is {fsdp}, which does not divide the {len(devices)} local devices")
     # Auto, not JAX's default Explicit: there sharding is part of the type and every gather has to spell it out.
-    return jax.make_mesh((len(devices) // fsdp, fsdp), ("data", "fsdp"), (AxisType.Auto, AxisType.Auto), devices=devices)
+    return jax.make_mesh(
+        (len(devices) // fsdp, fsdp), ("data", "fsdp"), (AxisType.Auto, AxisType.Auto), devices=devices
+    )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

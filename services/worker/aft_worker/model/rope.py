@@ -34,7 +34,9 @@ def frequencies(rope: Rope, head_dim: int) -> np.ndarray:
     return ((1.0 - blend) * plain / rope.factor + blend * plain).astype(np.float32)
 
 
-def rotate(x: Float[Array, "batch tokens heads head_dim"], turn: Rotation) -> Float[Array, "batch tokens heads head_dim"]:
+def rotate(
+    x: Float[Array, "batch tokens heads head_dim"], turn: Rotation
+) -> Float[Array, "batch tokens heads head_dim"]:
     """`x` with element i and i + head_dim/2 of each head turned as one pair (Hugging Face's layout)."""
     cos_TP, sin_TP = turn[0][:, None, :], turn[1][:, None, :]
     first, second = jnp.split(x, 2, axis=-1)

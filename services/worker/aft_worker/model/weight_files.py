@@ -18,7 +18,10 @@ class WeightFiles:
 
     def __init__(self, model_dir: Path) -> None:
         self._file_of = {
-            name: file for path in _paths(model_dir) for file in [_open(path)] for name in file.keys()  # noqa: SIM118
+            name: file
+            for path in _paths(model_dir)
+            for file in [_open(path)]
+            for name in file.keys()  # noqa: SIM118
         }
 
     @property

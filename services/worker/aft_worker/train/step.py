@@ -93,9 +93,7 @@ class TrainStep:
 
     def _step(self, state: TrainState, frozen: nnx.State, inputs: StepInputs) -> tuple[TrainState, StepOutputs]:
         self.compilations += 1  # Python runs this once for each compilation, while JAX traces it.
-        batch = batch_gradients(
-            self._graphdef, state.trainable, frozen, inputs.tokens, inputs.loss_weights, self._mesh
-        )
+        batch = batch_gradients(self._graphdef, state.trainable, frozen, inputs.tokens, inputs.loss_weights, self._mesh)
         grad_norm = optax.tree.norm(batch.gradient)
         # A batch that carries no token has nothing to teach: Adam's momentum alone must not move the weights.
         skip = inputs.skip | (batch.tokens == 0)

@@ -65,7 +65,9 @@ lora_dense.defvjp(_lora_forward, _lora_backward)
 
 
 @jax.custom_vjp
-def scaled(x: Float[Array, "batch *inner d"], scale: Float[Array, " d"], probe: Probe) -> Float[Array, "batch *inner d"]:
+def scaled(
+    x: Float[Array, "batch *inner d"], scale: Float[Array, " d"], probe: Probe
+) -> Float[Array, "batch *inner d"]:
     """`x * scale`, the scale trained."""
     return x * scale
 
@@ -83,7 +85,9 @@ scaled.defvjp(_scaled_forward, _scaled_backward)
 
 
 @jax.custom_vjp
-def shifted(x: Float[Array, "batch *inner d"], bias: Float[Array, " d"], probe: Probe) -> Float[Array, "batch *inner d"]:
+def shifted(
+    x: Float[Array, "batch *inner d"], bias: Float[Array, " d"], probe: Probe
+) -> Float[Array, "batch *inner d"]:
     """`x + bias`, the bias trained."""
     return x + bias
 

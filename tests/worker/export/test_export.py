@@ -1,0 +1,126 @@
+"""Exports against PEFT's own files and logits, and against the model that was exported."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from aft_contracts import LoraSpec, ModelSpec
+from aft_worker.export.adapter import write_adapter
+from aft_worker.export.errors import ExportExists, NothingToExport
+from aft_worker.export.merged import write_merged
+from aft_worker.model.load import LoadedModel, load_model
+from aft_worker.model.mesh import make_mesh
+from flax import nnx
+from safetensors.numpy import load_file
+
+from examples.tiny_model import write_tiny_model
+
+REFERENCES = Path(__file__).parents[2] / "fixtures" / "references"
+LORA = LoraSpec(rank=4, alpha=12.0)
+
+
+def load(model_dir: Path, lora: LoraSpec | None) -> LoadedModel:
+    return load_model(model_dir, lora=lora, seed=0, mesh=make_mesh())
+
+
+def logits_of(model: LoadedModel, tokens: np.ndarray) -> np.ndarray:
+    def run(trainable: nnx.State, frozen: nnx.State) -> jax.Array:
+        return nnx.merge(model.graphdef, trainable, frozen).logits(tokens)
+
+    return np.asarray(jax.jit(run)(model.trainable, model.frozen))
+
+
+def with_peft_adapter(model: LoadedModel, adapter_dir: Path) -> LoadedModel:
+    """The model with the adapter that PEFT wrote, read by the names in PEFT's file."""
+    tensors = load_file(adapter_dir / "adapter_model.safetensors")
+
+    def value(path: tuple[str, ...]) -> jax.Array:
+        _, *modules, leaf = path
+        kind = {"lora_a": "lora_A", "lora_b": "lora_B"}[leaf]
+        names = [f"base_model.model.model.layers.{i}.{'.'.join(modules)}.{kind}.weight" for i in range(2)]
+        return jax.numpy.stack([tensors[name].T for name in names])
+
+    flat = nnx.to_flat_state(model.trainable)
+    return replace(
+        model, trainable=nnx.from_flat_state([(path, variable.replace(value(path))) for path, variable in flat])
+    )
+
+
+@pytest.fixture
+def adapted() -> LoadedModel:
+    return with_peft_adapter(load(REFERENCES / "llama_tied", LORA), REFERENCES / "llama_tied_peft")
+
+
+def test_adapted_logits_are_those_of_peft(adapted: LoadedModel) -> None:
+    reference = np.load(REFERENCES / "llama_tied_peft" / "reference.npz")
+    np.testing.assert_allclose(logits_of(adapted, reference["tokens"]), reference["logits"], atol=1e-4)
+
+
+def test_adapter_file_equals_the_one_that_peft_wrote(adapted: LoadedModel, tmp_path: Path) -> None:
+    spec = ModelSpec(path=str(REFERENCES / "llama_tied"), lora=LORA)
+    out_dir = write_adapter(adapted, adapted.trainable, spec, tmp_path / "adapter")
+    ours = load_file(out_dir / "adapter_model.safetensors")
+    theirs = load_file(REFERENCES / "llama_tied_peft" / "adapter_model.safetensors")
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(ours[name], value)
+    config = json.loads((out_dir / "adapter_config.json").read_text())
+    peft_config = json.loads((REFERENCES / "llama_tied_peft" / "adapter_config.json").read_text())
+    assert {key: config[key] for key in ("peft_type", "task_type", "r", "lora_alpha", "bias", "fan_in_fan_out")} == {
+        key: peft_config[key] for key in ("peft_type", "task_type", "r", "lora_alpha", "bias", "fan_in_fan_out")
+    }
+    # PEFT spells every layer out; by name is the same set.
+    assert config["target_modules"] == sorted({name.split(".")[-1] for name in peft_config["target_modules"]})
+
+
+def test_merged_directory_reloads_to_the_same_logits(adapted: LoadedModel, tmp_path: Path) -> None:
+    reference = np.load(REFERENCES / "llama_tied_peft" / "reference.npz")
+    spec = ModelSpec(path=str(REFERENCES / "llama_tied"), lora=LORA)
+    merged = load(write_merged(adapted, adapted.trainable, spec, tmp_path / "merged"), None)
+    np.testing.assert_allclose(logits_of(merged, reference["tokens"]), reference["logits"], atol=1e-4)
+
+
+@pytest.mark.parametrize("config", [{}, {"tie_word_embeddings": False, "model_type": "qwen2"}])
+def test_full_export_is_a_whole_model_directory(tmp_path: Path, config: dict[str, object]) -> None:
+    base = write_tiny_model(tmp_path / "base", **config)
+    model = load(base, None)
+    out_dir = write_merged(model, model.trainable, ModelSpec(path=str(base), lora=None), tmp_path / "merged")
+    assert sorted(path.name for path in out_dir.iterdir()) == sorted(path.name for path in base.iterdir())
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        assert (out_dir / name).read_bytes() == (base / name).read_bytes()
+    ours, theirs = load_file(out_dir / "model.safetensors"), load_file(base / "model.safetensors")
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(ours[name], value)
+
+
+def test_same_weights_give_the_same_bytes(adapted: LoadedModel, tmp_path: Path) -> None:
+    spec = ModelSpec(path=str(REFERENCES / "llama_tied"), lora=LORA)
+    for write in (write_adapter, write_merged):
+        first, second = (write(adapted, adapted.trainable, spec, tmp_path / f"{write.__name__}{i}") for i in range(2))
+        for path in first.iterdir():
+            assert path.read_bytes() == (second / path.name).read_bytes()
+
+
+def test_nothing_is_overwritten(adapted: LoadedModel, tmp_path: Path) -> None:
+    spec = ModelSpec(path=str(REFERENCES / "llama_tied"), lora=LORA)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ExportExists, match="there already exists"):
+        write_adapter(adapted, adapted.trainable, spec, tmp_path / "there")
+
+
+def test_failed_export_leaves_nothing_behind(adapted: LoadedModel, tmp_path: Path) -> None:
+    spec = ModelSpec(path=str(tmp_path / "no-such-base"), lora=LORA)
+    with pytest.raises(FileNotFoundError):
+        write_merged(adapted, adapted.trainable, spec, tmp_path / "merged")
+    assert not list(tmp_path.iterdir())
+
+
+def test_full_fine_tuning_has_no_adapter(tmp_path: Path) -> None:
+    base = write_tiny_model(tmp_path / "base")
+    model = load(base, None)
+    with pytest.raises(NothingToExport):
+        write_adapter(model, model.trainable, ModelSpec(path=str(base), lora=None), tmp_path / "adapter")

@@ -1,0 +1,154 @@
+"""Reading model directories, whole and broken."""
+
+import json
+from pathlib import Path
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+from aft_contracts import LoraSpec
+from aft_worker.model.errors import (
+    InvalidModelConfig,
+    ModelFileMissing,
+    UnknownLoraTarget,
+    UnknownModelFamily,
+    WeightMismatch,
+)
+from aft_worker.model.load import LoadedModel, load_model
+from aft_worker.model.mesh import make_mesh
+from flax import nnx
+from safetensors.numpy import load_file, save_file
+
+from examples.tiny_model import write_tiny_model
+
+
+def load(model_dir: Path, lora: LoraSpec | None = None, seed: int = 0) -> LoadedModel:
+    return load_model(model_dir, lora=lora, seed=seed, mesh=make_mesh())
+
+
+def change_config(model_dir: Path, **changes: object) -> None:
+    path = model_dir / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.fixture
+def model_dir(tmp_path: Path) -> Path:
+    return write_tiny_model(tmp_path / "model")
+
+
+def test_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileMissing, match="nowhere does not exist"):
+        load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_missing_file_is_named(model_dir: Path, name: str) -> None:
+    (model_dir / name).unlink()
+    with pytest.raises(ModelFileMissing, match=name) as caught:
+        load(model_dir)
+    assert caught.value.problem.status == 422
+    assert caught.value.problem.code == "model_file_missing"
+
+
+def test_unknown_family_is_refused_with_the_known_ones(model_dir: Path) -> None:
+    change_config(model_dir, model_type="mamba")
+    with pytest.raises(UnknownModelFamily, match="'mamba'; supported are llama, mistral, qwen2, qwen3"):
+        load(model_dir)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": None}, "hidden_size = None; expected a whole number"),
+        ({"num_key_value_heads": 3}, "num_key_value_heads = 3; expected a divisor of 4"),
+        ({"hidden_act": "gelu"}, "hidden_act = 'gelu'; expected silu"),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "rope_type = 'yarn'"),
+        ({"model_type": "qwen2", "use_sliding_window": True}, "use_sliding_window"),
+    ],
+)
+def test_config_that_cannot_be_run_is_refused(model_dir: Path, changes: dict[str, object], message: str) -> None:
+    change_config(model_dir, **changes)
+    with pytest.raises(InvalidModelConfig, match=message):
+        load(model_dir)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vocab_size": 300}, r"embed_tokens.weight is of shape \[264, 32\]; config.json calls for shape \[300, 32\]"),
+        ({"num_hidden_layers": 3}, r"model.layers.2.\S+ is absent"),
+        ({"num_hidden_layers": 1}, r"model.layers.1.\S+ is in the file"),
+        ({"tie_word_embeddings": False}, "lm_head.weight is absent"),
+        ({"model_type": "qwen2"}, "bias is absent"),
+    ],
+)
+def test_weights_that_do_not_fit_the_config_are_refused(model_dir: Path, changes: dict, message: str) -> None:
+    change_config(model_dir, **changes)
+    with pytest.raises(WeightMismatch, match=message):
+        load(model_dir)
+
+
+def test_weight_that_nobody_reads_is_refused(tmp_path: Path) -> None:
+    model_dir = write_tiny_model(tmp_path / "model", model_type="qwen2")
+    change_config(model_dir, model_type="llama")
+    with pytest.raises(WeightMismatch, match=r"bias is in the file; config.json calls for no such weight"):
+        load(model_dir)
+
+
+def test_truncated_weights_are_refused(model_dir: Path) -> None:
+    path = model_dir / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WeightMismatch, match="not readable"):
+        load(model_dir)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_shards_of_half_precision_read_like_one_float32_file(tmp_path: Path, model_dir: Path, dtype: type) -> None:
+    whole = load_file(model_dir / "model.safetensors")
+    rounded = {name: value.astype(dtype) for name, value in whole.items()}
+    save_file({name: value.astype(np.float32) for name, value in rounded.items()}, model_dir / "model.safetensors")
+    expected = load(model_dir).trainable
+
+    (model_dir / "model.safetensors").unlink()
+    shards = {"a.safetensors": sorted(rounded)[::2], "b.safetensors": sorted(rounded)[1::2]}
+    for shard, names in shards.items():
+        save_file({name: rounded[name] for name in names}, model_dir / shard)
+    weight_map = {name: shard for shard, names in shards.items() for name in names}
+    (model_dir / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    jax.tree.map(np.testing.assert_array_equal, load(model_dir).trainable, expected)
+
+    (model_dir / "b.safetensors").unlink()
+    with pytest.raises(ModelFileMissing, match="b.safetensors"):
+        load(model_dir)
+
+
+def test_adapters_are_all_that_is_trained(model_dir: Path) -> None:
+    model = load(model_dir, LoraSpec(rank=4))
+    shapes = {"/".join(path): variable.shape for path, variable in nnx.to_flat_state(model.trainable)}
+    assert len(shapes) == 14
+    assert shapes["layers/self_attn/k_proj/lora_a"] == (2, 32, 4)
+    assert shapes["layers/self_attn/k_proj/lora_b"] == (2, 4, 16)
+    assert {path[-1] for path, _ in nnx.to_flat_state(model.frozen)} == {"kernel", "rows", "scale"}
+
+
+def test_full_fine_tuning_freezes_nothing(model_dir: Path) -> None:
+    assert not nnx.to_flat_state(load(model_dir).frozen)
+
+
+def test_fresh_adapter_starts_at_zero_and_from_its_own_seed(model_dir: Path) -> None:
+    wide = load(model_dir, LoraSpec(rank=4)).trainable["layers"]["self_attn"]["q_proj"]
+    narrow = load(model_dir, LoraSpec(rank=4, targets=("q_proj",))).trainable["layers"]["self_attn"]["q_proj"]
+    other = load(model_dir, LoraSpec(rank=4), seed=1).trainable["layers"]["self_attn"]["q_proj"]
+    first = np.asarray(wide["lora_a"].get_value())
+    assert not np.asarray(wide["lora_b"].get_value()).any()
+    assert 0.9 < np.abs(first).max() * np.sqrt(32) <= 1.0
+    np.testing.assert_array_equal(first, narrow["lora_a"].get_value())
+    assert (first != np.asarray(other["lora_a"].get_value())).all()
+
+
+def test_unknown_target_is_refused_with_the_known_ones(model_dir: Path) -> None:
+    with pytest.raises(
+        UnknownLoraTarget, match="LoRA targets c_attn are no dense layers of this model; it has .*q_proj"
+    ):
+        load(model_dir, LoraSpec(targets=("q_proj", "c_attn")))
