@@ -32,7 +32,7 @@ demo: $(INSTALLED) ## Fine-tune the real model on real chats with poisoned rows,
 
 .PHONY: test
 test: model ## Run the tests; TEST=tests/cli runs a part of them
-	$(BIN)/python -m pytest $(TEST)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(TEST)
 
 .PHONY: check
 check: $(INSTALLED) ## Lint, check the format, the types and the arrows between the packages

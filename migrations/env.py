@@ -1,7 +1,8 @@
 """Alembic's entry: runs the revisions on the connection that `aft_api.db.migrate` hands over."""
 
-from aft_api.db.tables import Table
 from alembic import context
+
+from aft_api.db.tables import Table
 
 LANGGRAPH_TABLES = {"checkpoints", "checkpoint_blobs", "checkpoint_writes", "checkpoint_migrations", "writes"}
 

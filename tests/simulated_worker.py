@@ -8,6 +8,8 @@ import math
 import random
 from typing import Any
 
+from fastapi import FastAPI, Request, Response
+
 from aft_contracts import (
     AnalysisResult,
     AnalysisSpec,
@@ -35,7 +37,6 @@ from aft_contracts import (
     Withheld,
     WorkerInfo,
 )
-from fastapi import FastAPI, Request, Response
 
 ROWS = 400
 BATCH = 4

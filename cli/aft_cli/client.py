@@ -7,6 +7,9 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from aft_cli.errors import ApiError, api_unreachable, unexpected_answer
 from aft_contracts import (
     Command,
     CommandRecord,
@@ -23,9 +26,6 @@ from aft_contracts import (
     WindowView,
     WorkerInfo,
 )
-from pydantic import TypeAdapter, ValidationError
-
-from aft_cli.errors import ApiError, api_unreachable, unexpected_answer
 
 AnswerT = TypeVar("AnswerT")
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from aft_contracts import RunSpec
 from pydantic import BaseModel, ValidationError
+
+from aft_contracts import RunSpec
 
 LONGEST_VALUE = 60
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import typer
-from aft_contracts import Problem
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -12,6 +11,7 @@ from typer.core import TyperGroup
 
 from aft_cli.config_file import ConfigError
 from aft_cli.errors import ApiError
+from aft_contracts import Problem
 
 PROBLEM_EXIT = 1
 CONFIG_EXIT = 2

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 
 import typer
+
 from aft_contracts import Contract
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 
-from aft_contracts import Event, EventKind, Repair, Review, RunStatus, StepRecord
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from aft_cli.run_watch import RunPicture
 from aft_cli.sparkline import sparkline
+from aft_contracts import Event, EventKind, Repair, Review, RunStatus, StepRecord
 
 EVENTS_SHOWN = 9
 STATUS_STYLES = {

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable
 
-from aft_contracts import DiagnosisReport, Replay, Review, RunView
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -10,6 +9,7 @@ from rich.text import Text
 
 from aft_cli.client import WorkerLine
 from aft_cli.live_view import STATUS_STYLES, repair_words
+from aft_contracts import DiagnosisReport, Replay, Review, RunView
 
 SUSPECTS_SHOWN = 8
 

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from aft_contracts import Answer, Repair, Resume, ReviewStatus
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -14,6 +13,7 @@ from aft_cli.json_output import print_json
 from aft_cli.live_view import review_panel
 from aft_cli.reports import reviews_table
 from aft_cli.run_commands import JsonFlag, report
+from aft_contracts import Answer, Repair, Resume, ReviewStatus
 
 ReviewArgument = Annotated[str, typer.Argument(help="The review's id.", metavar="REVIEW")]
 Message = Annotated[str, typer.Option("--message", "-m", help="Words for the record.")]

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from aft_contracts import Answer, Command, CommandRecord, Event, Pause, Resume, RunStatus, Stop
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from rich.console import Console
@@ -18,6 +17,7 @@ from aft_cli.json_output import print_json
 from aft_cli.live_view import event_line, show
 from aft_cli.reports import diagnosis_panel, run_panel, runs_table
 from aft_cli.run_watch import follow
+from aft_contracts import Answer, Command, CommandRecord, Event, Pause, Resume, RunStatus, Stop
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RunArgument = Annotated[str, typer.Argument(help="The run's id.", metavar="RUN")]

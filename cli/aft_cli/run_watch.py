@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from aft_contracts import FINISHED, Event, Review, RunView, StepRecord
-
 from aft_cli.client import AftClient
 from aft_cli.errors import ApiError
+from aft_contracts import FINISHED, Event, Review, RunView, StepRecord
 
 POLL_S = 1.0
 PATIENCE_S = 60.0

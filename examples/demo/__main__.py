@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from rich.console import Console
+
 from aft_cli.client import AftClient
 from aft_cli.error_screens import problem_screen
 from aft_cli.errors import ApiError
@@ -13,8 +15,6 @@ from aft_cli.launcher import LocalStack, StackPlan
 from aft_cli.live_view import show
 from aft_cli.run_watch import RunPicture, follow
 from aft_contracts import RunSpec, RunStatus
-from rich.console import Console
-
 from examples.demo.dataset import write_data
 from examples.demo.reviewer import approve
 from examples.demo.run_spec import demo_spec

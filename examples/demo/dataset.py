@@ -9,7 +9,6 @@ from typing import Any
 
 from aft_contracts import Schedule
 from aft_worker.data.plan import DataPlan
-
 from examples.demo import plan
 from examples.demo.conversations import ChatRow, chat_rows
 from examples.demo.poison import PoisonKind, Spoiler, load_tokenizer

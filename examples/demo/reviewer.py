@@ -5,8 +5,9 @@ import subprocess
 import sys
 import time
 
-from aft_contracts import Review
 from rich.console import Console
+
+from aft_contracts import Review
 
 READING_S = 3.0
 ANSWER_TIMEOUT_S = 60.0

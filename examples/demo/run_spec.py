@@ -14,7 +14,6 @@ from aft_contracts import (
     RunSpec,
     WindowPolicy,
 )
-
 from examples.demo import plan
 from examples.demo.dataset import DemoData
 

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aft_cli.client import AftClient
-from aft_cli.live_view import repair_words
-from aft_contracts import Event, EventKind, Review, RunView, StepRecord, WindowView
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from aft_cli.client import AftClient
+from aft_cli.live_view import repair_words
+from aft_contracts import Event, EventKind, Review, RunView, StepRecord, WindowView
 from examples.demo.dataset import PoisonedRow
 
 

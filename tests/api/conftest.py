@@ -10,10 +10,10 @@ from typing import Any, Literal
 import httpx
 import pytest
 import uvicorn
-from aft_api.app import create_app
-from aft_api.settings import Settings
 from fastapi import FastAPI
 
+from aft_api.app import create_app
+from aft_api.settings import Settings
 from tests.simulated_worker import SimulatedWorker, simulated_app
 
 ENDED = {"succeeded", "failed", "stopped"}

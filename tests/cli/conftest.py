@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from aft_cli.main import app
 from typer.testing import CliRunner, Result
 
+from aft_cli.main import app
 from tests.cli.scripted_api import ScriptedApi, run_view, serving
 
 Aft = Callable[..., Result]

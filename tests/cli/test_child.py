@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from aft_cli.child import FIRST_DELAY_S, LONGEST_DELAY_S, STEADY_AFTER_S, Child, ChildSpec
 
 Start = Callable[[str], Child]

@@ -5,10 +5,10 @@ import socket
 
 import httpx
 import pytest
+
 from aft_cli.client import AftClient
 from aft_cli.errors import ApiError
 from aft_contracts import EventKind, Pause, StepRecord
-
 from tests.cli.scripted_api import ScriptedApi, run_view
 
 

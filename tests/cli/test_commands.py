@@ -5,6 +5,8 @@ import socket
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from aft_cli.main import app
 from aft_contracts import (
     Anomaly,
@@ -20,8 +22,6 @@ from aft_contracts import (
     Suspect,
     Verdict,
 )
-from typer.testing import CliRunner
-
 from tests.cli.conftest import Aft
 from tests.cli.scripted_api import AT, ScriptedApi
 

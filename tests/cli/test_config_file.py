@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from aft_cli.config_file import ConfigError, FieldFault, read_spec
 
 GOOD = """

@@ -4,6 +4,8 @@ import io
 import math
 
 import pytest
+from rich.console import Console
+
 from aft_cli.live_view import repair_words, show
 from aft_cli.run_watch import RunPicture
 from aft_cli.sparkline import sparkline
@@ -18,8 +20,6 @@ from aft_contracts import (
     StepRecord,
     Withheld,
 )
-from rich.console import Console
-
 from tests.cli.scripted_api import AT, run_view
 
 

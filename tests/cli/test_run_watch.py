@@ -3,11 +3,11 @@
 import math
 
 import pytest
+
 from aft_cli.client import AftClient
 from aft_cli.errors import ApiError
 from aft_cli.run_watch import RunPicture, follow
 from aft_contracts import EventKind, RunStatus, Schedule, StepRecord
-
 from tests.cli.scripted_api import ScriptedApi
 
 

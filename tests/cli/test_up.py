@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+
 from aft_cli.errors import ApiError
 from aft_cli.launcher import LocalStack, StackPlan, pick_port
 

@@ -6,10 +6,11 @@ from enum import Enum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types as limits
-from aft_contracts import Contract
-from aft_contracts.contract import Measured
 from hypothesis import strategies as st
 from pydantic import StringConstraints, ValidationError
+
+from aft_contracts import Contract
+from aft_contracts.contract import Measured
 
 LARGEST_INT = 2**53
 MEASURED_MARKS = get_args(Measured)[1:]

@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from aft_cli.config_docs import config_page
 from aft_contracts import RunSpec
-from pydantic import BaseModel
 
 PAGE = Path(__file__).parents[2] / "docs" / "CONFIG.md"
 

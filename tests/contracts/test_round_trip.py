@@ -5,8 +5,12 @@ import json
 import math
 from typing import Any
 
-import aft_contracts
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+import aft_contracts
 from aft_contracts import (
     Anomaly,
     AnomalyKind,
@@ -23,10 +27,6 @@ from aft_contracts import (
     WindowSpec,
     digest_of,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from pydantic import ValidationError
-
 from tests.contracts.strategies import contracts
 
 GENERIC = {Contract, JobRequest, JobView}

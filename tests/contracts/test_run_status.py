@@ -1,6 +1,7 @@
 """Where a run may go."""
 
 import pytest
+
 from aft_contracts import FINISHED, MOVES, RunStatus
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from aft_contracts import BlacklistEntry, Branch, ClipChange, MixSegment, RateChange, Schedule
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from aft_contracts import BlacklistEntry, Branch, ClipChange, MixSegment, RateChange, Schedule
 
 STEPS = st.integers(0, 60)
 

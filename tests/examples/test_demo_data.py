@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from aft_contracts import Schedule
 from aft_worker.data.plan import DataPlan
-
 from examples.demo import plan
 from examples.demo.dataset import DemoData, write_data
 from examples.demo.poison import OVERFLOWING_WEIGHT, PoisonKind

@@ -3,6 +3,8 @@
 import io
 
 import pytest
+from rich.console import Console
+
 from aft_contracts import (
     CheckpointRef,
     DomainScore,
@@ -17,8 +19,6 @@ from aft_contracts import (
     WindowView,
     Withheld,
 )
-from rich.console import Console
-
 from examples.demo.dataset import PoisonedRow
 from examples.demo.poison import PoisonKind
 from examples.demo.summary import Outcome, print_summary

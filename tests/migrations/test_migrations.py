@@ -4,12 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from aft_api.db.engine import business_url
-from aft_api.db.migrate import migrations_dir, upgrade
-from aft_api.db.tables import Table
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect
+
+from aft_api.db.engine import business_url
+from aft_api.db.migrate import migrations_dir, upgrade
+from aft_api.db.tables import Table
 
 
 def differences(database_url: str | None, data_dir: Path) -> list[object]:

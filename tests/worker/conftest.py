@@ -7,11 +7,11 @@ from typing import Any
 
 import jax
 import pytest
+
 from aft_contracts import RunSpec
 from aft_worker.model.mesh import make_mesh
 from aft_worker.session import Session
 from aft_worker.trainer import load_trainer
-
 from examples.tiny_model import write_tiny_model
 
 MakeSpec = Callable[..., RunSpec]

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+
 from aft_contracts import (
     AnalysisSpec,
     Contract,

@@ -5,13 +5,12 @@ import json
 import os
 from pathlib import Path
 
-from aft_contracts import Event, Schedule
-
 from aft_api.db.engine import Store
 from aft_api.runs.diagnoses import list_diagnoses
 from aft_api.runs.events import list_events
 from aft_api.runs.schedules import latest_schedule
 from aft_api.runs.windows import list_windows
+from aft_contracts import Event, Schedule
 
 PAGE = 500
 

@@ -1,13 +1,13 @@
 """Every error leaves the API as problem+json with a stable code."""
 
 import structlog
-from aft_contracts import Problem
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from aft_api.db.engine import STORE_ERRORS
 from aft_api.errors import AftError
+from aft_contracts import Problem
 
 log = structlog.get_logger()
 

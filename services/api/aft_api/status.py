@@ -1,11 +1,11 @@
 """Whether the process is well, and which workers it can reach."""
 
-from aft_contracts import Contract, WorkerInfo
 from fastapi import APIRouter, Response
 from fastapi import status as http
 
 from aft_api.db.health import answers
 from aft_api.dependencies import FleetDep, StoreDep
+from aft_contracts import Contract, WorkerInfo
 
 router = APIRouter(tags=["status"])
 

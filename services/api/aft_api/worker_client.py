@@ -3,6 +3,9 @@
 from typing import Any, Literal, TypeVar
 
 import httpx
+from pydantic import BaseModel, ValidationError
+
+from aft_api.errors import AftError
 from aft_contracts import (
     AnalysisResult,
     AnalysisSpec,
@@ -22,9 +25,6 @@ from aft_contracts import (
     WorkerInfo,
     digest_of,
 )
-from pydantic import BaseModel, ValidationError
-
-from aft_api.errors import AftError
 
 JobKind = Literal["windows", "analyses", "evaluations", "exports"]
 JobSpec = WindowSpec | AnalysisSpec | EvaluationSpec | ExportJob

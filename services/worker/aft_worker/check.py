@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from aft_contracts import RunSpec
-
 from aft_worker.data.encoder import load_encoder
 from aft_worker.data.errors import EmptyDomain
 from aft_worker.data.table import load_table

@@ -22,4 +22,4 @@ def versions() -> dict[str, str]:
 def enable_compilation_cache(folder: Path) -> None:
     """Keeps compiled programs in `folder`; for the whole process, so it is called once, by `serve`."""
     folder.mkdir(parents=True, exist_ok=True)
-    jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))  # type: ignore[no-untyped-call]
+    jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))

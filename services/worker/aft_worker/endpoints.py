@@ -2,6 +2,9 @@
 
 from typing import Annotated, Any
 
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
 from aft_contracts import (
     AnalysisResult,
     AnalysisSpec,
@@ -22,9 +25,6 @@ from aft_contracts import (
     digest_of,
 )
 from aft_contracts.job import ENDED
-from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
-
 from aft_worker.check import check_spec
 from aft_worker.job_kinds import ANALYSES, EVALUATIONS, EXPORTS, WINDOWS, JobKind
 from aft_worker.refusals import InvalidId, SpecHashMismatch, TrainingThreadDead

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from aft_contracts import ENDED, JobStatus, JobView, Problem, StepRecord
-
 from aft_worker.control import WorkerStopping
 from aft_worker.job_kinds import JobKind
 

@@ -16,7 +16,6 @@ from aft_contracts import (
     WindowResult,
     WindowSpec,
 )
-
 from aft_worker.session import Session
 
 

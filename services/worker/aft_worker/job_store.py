@@ -7,7 +7,6 @@ from urllib.parse import quote
 from aft_contracts import JobRequest, JobView
 from aft_contracts.contract import Contract
 from aft_contracts.job import ResultT, SpecT
-
 from aft_worker.durable import write_durably
 from aft_worker.job_kinds import JobKind
 from aft_worker.refusals import InvalidId

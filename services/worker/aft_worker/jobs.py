@@ -5,8 +5,8 @@ from threading import Lock
 from typing import Any
 
 import structlog
-from aft_contracts import ENDED, JobRequest, JobStatus, JobView
 
+from aft_contracts import ENDED, JobRequest, JobStatus, JobView
 from aft_worker.control import WorkerStopping
 from aft_worker.job import Job
 from aft_worker.job_kinds import JobKind

@@ -1,7 +1,6 @@
 """Any exception as a problem document."""
 
 from aft_contracts import Problem
-
 from aft_worker.errors import WorkerError
 
 _LONGEST_DETAIL = 2000

@@ -5,7 +5,6 @@ from pathlib import Path
 from threading import Lock
 
 from aft_contracts import RunLoad
-
 from aft_worker.durable import write_durably
 from aft_worker.refusals import InvalidId, StaleFence
 

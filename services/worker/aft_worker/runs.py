@@ -6,8 +6,8 @@ from pathlib import Path
 from threading import Lock
 
 import structlog
-from aft_contracts import JobRequest, LoadedRun, LoadStatus, RunLoad, digest_of
 
+from aft_contracts import JobRequest, LoadedRun, LoadStatus, RunLoad, digest_of
 from aft_worker.model.mesh import make_mesh
 from aft_worker.problems import problem_of
 from aft_worker.refusals import NoFreeSlot, RunNotLoaded, SpecConflict

@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
-from aft_contracts import Problem
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from aft_contracts import Problem
 from aft_worker.endpoints import router
 from aft_worker.errors import WorkerError
 from aft_worker.problems import problem_of

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import jax
 import jax.numpy as jnp
 import structlog
+
 from aft_contracts import (
     AnalysisResult,
     AnalysisSpec,
@@ -28,7 +29,6 @@ from aft_contracts import (
     WindowSpec,
     WorkerNote,
 )
-
 from aft_worker.checkpoint.record import CheckpointRecord, WindowRecord
 from aft_worker.checkpoint.store import CheckpointStore
 from aft_worker.control import Control, Unattended

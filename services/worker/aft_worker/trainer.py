@@ -7,9 +7,9 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from aft_contracts import RunSpec, SampleRecord, Schedule, StepRecord
 from jax.sharding import Mesh
 
+from aft_contracts import RunSpec, SampleRecord, Schedule, StepRecord
 from aft_worker.data.batches import BatchSource, TokenBatch
 from aft_worker.data.encoder import RowEncoder, load_encoder
 from aft_worker.data.errors import TokenizerUnusable

@@ -1,8 +1,8 @@
 """Worker: everything behind the HTTP endpoints, put together."""
 
 import structlog
-from aft_contracts import WorkerInfo
 
+from aft_contracts import WorkerInfo
 from aft_worker.bell import Bell
 from aft_worker.devices import platform_and_count, versions
 from aft_worker.job_store import JobStore

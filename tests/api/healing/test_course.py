@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import pytest
+
 from aft_api.healing.course import apply_command, apply_repair
 from aft_api.healing.errors import CommandImpossible
 from aft_contracts import (

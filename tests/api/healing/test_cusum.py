@@ -1,6 +1,7 @@
 """The drift detector."""
 
 import pytest
+
 from aft_api.healing.cusum import find_drift
 from aft_contracts import DetectionSpec
 

@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from aft_api.healing.detect import judge
-from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord, Withheld
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from aft_api.healing.detect import judge
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord, Withheld
 
 WINDOW, HISTORY = 10, 192
 

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from aft_api.healing.detect import judge
 from aft_api.healing.diagnose import Conclusion, combine, conclude
 from aft_contracts import AnomalyKind, Replay, StepRecord, Verdict, Withheld

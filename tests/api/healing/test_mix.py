@@ -3,10 +3,11 @@
 import math
 
 import pytest
-from aft_api.healing.mix import adapt_mix
-from aft_contracts import CurriculumSpec, DomainScore, Evaluated
 from hypothesis import given
 from hypothesis import strategies as st
+
+from aft_api.healing.mix import adapt_mix
+from aft_contracts import CurriculumSpec, DomainScore, Evaluated
 
 SPEC = CurriculumSpec(tolerance_nats=0.05, gain=1.5, max_weight_share=0.8)
 

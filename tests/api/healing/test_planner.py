@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+
 from aft_api.healing.planner import Course, IncidentHistory, plan_repair, rollback_target
 from aft_contracts import DiagnosisReport, Repair, RepairKind, RepairPolicy, Verdict
 

@@ -1,6 +1,7 @@
 """Replay plans."""
 
 import pytest
+
 from aft_api.healing.replay import clusters, plan_replay
 from aft_contracts import RepairPolicy, Schedule
 

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from aft_api.healing.robust import log_or_none, scale_of
 from hypothesis import given
 from hypothesis import strategies as st
+
+from aft_api.healing.robust import log_or_none, scale_of
 
 finite = st.floats(-1e6, 1e6)
 

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+
 from aft_api.notify.message import Notification
 from aft_contracts import EventKind, Repair, RepairKind, Review, ReviewStatus
 

@@ -1,6 +1,7 @@
 """The retry schedule."""
 
 import pytest
+
 from aft_api.notify.backoff import next_attempt_delay_s
 
 

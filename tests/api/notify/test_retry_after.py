@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+
 from aft_api.notify.retry_after import retry_after_s
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -5,6 +5,7 @@ import json
 import socket
 
 import pytest
+
 from aft_api.notify.delivery import Delivery, DeliveryStatus
 from aft_api.notify.slack import SlackSender
 from aft_contracts import EventKind

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 import pytest
+from slack_sdk.signature import SignatureVerifier
+
 from aft_api.notify.slack_interaction import (
     BadSlackSignature,
     SlackAnswer,
@@ -14,7 +16,6 @@ from aft_api.notify.slack_interaction import (
     verify,
 )
 from aft_contracts import Answer
-from slack_sdk.signature import SignatureVerifier
 
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from aft_api.notify.delivery import Delivery, DeliveryStatus
-from aft_api.notify.webhook import WebhookSender
 from pydantic import ValidationError
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
+
+from aft_api.notify.delivery import Delivery, DeliveryStatus
+from aft_api.notify.webhook import WebhookSender
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 

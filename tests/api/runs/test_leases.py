@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from aft_api.clock import utc_now
 from aft_api.db.engine import Store, open_store
 from aft_api.db.migrate import upgrade
@@ -11,7 +12,6 @@ from aft_api.runs.leases import claim_runs, park_run, release_lease, renew_lease
 from aft_api.runs.repository import get_run, wake_run
 from aft_api.runs.service import Caller, start_run
 from aft_contracts import RunSpec
-
 from tests.api.conftest import spec_json
 
 pytestmark = pytest.mark.anyio

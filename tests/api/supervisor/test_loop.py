@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from aft_contracts import Problem
 from fastapi import Response
 
+from aft_contracts import Problem
 from tests.api.conftest import Api, running_api, serving, settings_for, spec_json
 from tests.simulated_worker import SimulatedWorker, simulated_app
 

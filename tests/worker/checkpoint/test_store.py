@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from aft_contracts import CheckpointSpec, DetectionSpec, LoraSpec, OptimSpec, Schedule
 from aft_worker.checkpoint.errors import (
     CheckpointConflict,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from aft_contracts import OnBadRow, Schedule
 from aft_worker.data.batches import BatchSource, held_out_batches
 from aft_worker.data.encoder import load_encoder

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from aft_contracts import Schedule
 from aft_worker.data.errors import EverythingBlacklisted, InvalidMix
 from aft_worker.data.mix import PERIOD, pattern_of
 from aft_worker.data.plan import DataPlan, Slot
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 WEIGHTS = st.floats(min_value=0.01, max_value=100)
 MIXES = st.fixed_dictionaries({"a": WEIGHTS, "b": WEIGHTS, "c": WEIGHTS})

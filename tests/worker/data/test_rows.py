@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from aft_contracts import DataSpec, DomainSpec, OnBadRow
 from aft_worker.data.encoder import RowEncoder, load_encoder
 from aft_worker.data.errors import BadRow, DataFileMissing, DuplicateSampleId, EmptyDomain

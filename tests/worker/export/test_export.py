@@ -7,15 +7,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax import nnx
+from safetensors.numpy import load_file
+
 from aft_contracts import LoraSpec, ModelSpec
 from aft_worker.export.adapter import write_adapter
 from aft_worker.export.errors import ExportExists, NothingToExport
 from aft_worker.export.merged import write_merged
 from aft_worker.model.load import LoadedModel, load_model
 from aft_worker.model.mesh import make_mesh
-from flax import nnx
-from safetensors.numpy import load_file
-
 from examples.tiny_model import write_tiny_model
 
 REFERENCES = Path(__file__).parents[2] / "fixtures" / "references"

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+
 from aft_worker.forensics.analyze_batch import analyze_batch
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from aft_worker.model.config import Rope, parse_config
 
 SIZES = {

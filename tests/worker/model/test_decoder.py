@@ -5,9 +5,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax import nnx
+
 from aft_worker.model.load import load_model
 from aft_worker.model.mesh import make_mesh
-from flax import nnx
 
 REFERENCES = Path(__file__).parents[2] / "fixtures" / "references"
 SMOLLM2 = Path(__file__).parents[3] / ".cache" / "smollm2-135m-instruct"

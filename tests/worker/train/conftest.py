@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from aft_contracts import LoraSpec
 from aft_worker.model.load import LoadedModel, load_model
 from aft_worker.model.mesh import make_mesh
 from aft_worker.train.step import StepInputs
-
 from examples.tiny_model import write_tiny_model
 
 CACHE = Path(os.environ.get("AFT_CACHE") or Path(__file__).parents[3] / ".cache") / "jax"

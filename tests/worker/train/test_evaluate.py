@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 import optax
+from flax import nnx
+
 from aft_worker.model.mesh import make_mesh
 from aft_worker.train.evaluate import EvalLoss
-from flax import nnx
 
 
 def test_sums_are_those_of_plain_cross_entropy(load_tiny, make_inputs) -> None:

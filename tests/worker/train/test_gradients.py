@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
+
 from aft_contracts import LoraSpec
 from aft_worker.forensics.analyze_batch import analyze_batch
 from aft_worker.model.load import LoadedModel
@@ -14,7 +16,6 @@ from aft_worker.model.mesh import make_mesh
 from aft_worker.model.probed.probe import gram_is_cheaper
 from aft_worker.train.gradients import BatchGradients, batch_gradients
 from aft_worker.train.step import StepInputs
-from flax import nnx
 
 LORA = LoraSpec(rank=4)
 CASES: dict[str, tuple[LoraSpec | None, dict[str, Any]]] = {

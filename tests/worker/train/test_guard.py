@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from aft_contracts import DetectionSpec, Withheld
 from aft_worker.train.guard import CODES, GuardState, empty_guard, judge
 

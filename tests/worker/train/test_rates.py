@@ -1,6 +1,7 @@
 """Learning rate and clip of given steps."""
 
 import pytest
+
 from aft_contracts import OptimSpec, RateCurve, Schedule
 from aft_worker.train.rates import clip_norm, learning_rate
 

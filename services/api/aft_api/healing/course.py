@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+from aft_api.healing.errors import CommandImpossible
 from aft_contracts import (
     BlacklistSamples,
     Command,
@@ -17,8 +18,6 @@ from aft_contracts import (
     SetMix,
     SkipBatch,
 )
-
-from aft_api.healing.errors import CommandImpossible
 
 
 def apply_repair(schedule: Schedule, repair: Repair, *, step: int, cause: str, spec: OptimSpec) -> Schedule:

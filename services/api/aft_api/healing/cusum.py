@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord
-
 from aft_api.healing.robust import scale_of
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord
 
 
 def find_drift(clean: Sequence[StepRecord], spec: DetectionSpec) -> tuple[Anomaly, ...]:

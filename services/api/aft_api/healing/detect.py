@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord
-
 from aft_api.healing.cusum import find_drift
 from aft_api.healing.non_finite import find_non_finite
 from aft_api.healing.reference import SampleReference
 from aft_api.healing.robust_z import sweep
 from aft_api.healing.sample_outlier import find_outliers
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord
 
 
 def judge(

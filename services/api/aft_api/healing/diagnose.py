@@ -3,12 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, Replay, StepRecord, Suspect, Verdict
-
 from aft_api.healing.cusum import elevation
 from aft_api.healing.detect import judge
 from aft_api.healing.replay import AS_IT_WAS, ONLY, WITHOUT_SUSPECTS
 from aft_api.healing.robust_z import sweep
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, Replay, StepRecord, Suspect, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)

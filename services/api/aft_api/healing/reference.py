@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from aft_contracts import DetectionSpec, SampleRecord, StepRecord
-
 from aft_api.healing.robust import log_or_none, scale_of
+from aft_contracts import DetectionSpec, SampleRecord, StepRecord
 
 NEAREST_SHARE = 2
 """A row is compared with the half of its domain's rows whose length is nearest …

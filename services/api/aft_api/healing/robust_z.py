@@ -4,10 +4,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord, Withheld
-
 from aft_api.healing.non_finite import is_finite
 from aft_api.healing.robust import log_or_none, scale_of
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord, Withheld
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aft_contracts import Anomaly, DetectionSpec, SampleRecord, StepRecord, Suspect
-
 from aft_api.healing.detect import clean_steps
 from aft_api.healing.reference import SampleReference
+from aft_contracts import Anomaly, DetectionSpec, SampleRecord, StepRecord, Suspect
 
 
 def find_suspects(

@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Any
 
-from aft_contracts import EventKind, Review
 from pydantic import BaseModel, ConfigDict, Field
+
+from aft_contracts import EventKind, Review
 
 
 class Notification(BaseModel):

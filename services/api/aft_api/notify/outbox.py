@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from aft_contracts import EventKind, Review, RunSpec
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,6 +12,7 @@ from aft_api.db.tables import OutboxRow
 from aft_api.notify.message import Notification
 from aft_api.runs.repository import get_run
 from aft_api.settings import Settings
+from aft_contracts import EventKind, Review, RunSpec
 
 CLAIM_S = 120.0
 """How long one dispatcher keeps a message to itself; longer than any sending takes."""

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from aft_contracts import Answer, Review
-
 from aft_api.notify.message import Notification
+from aft_contracts import Answer, Review
 
 SECTION_CHARS = 2900
 """Slack refuses a section of more than 3,000 characters."""

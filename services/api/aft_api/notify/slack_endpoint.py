@@ -1,7 +1,6 @@
 """Slack's approve buttons: a verified click is a command like any other."""
 
 import structlog
-from aft_contracts import Resume
 from fastapi import APIRouter, Request, Response
 
 from aft_api.dependencies import ClockDep, FleetDep, SettingsDep, StoreDep
@@ -9,6 +8,7 @@ from aft_api.errors import AftError
 from aft_api.notify.slack_interaction import BadSlackSignature, SlackUserNotAllowed, parse, verify
 from aft_api.reviews.repository import get_review
 from aft_api.runs.service import Caller, give_command
+from aft_contracts import Resume
 
 log = structlog.get_logger()
 router = APIRouter(tags=["slack"])

@@ -8,12 +8,12 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
-from aft_contracts import Answer
 from slack_sdk.signature import Clock as SlackClock
 from slack_sdk.signature import SignatureVerifier
 
 from aft_api.errors import AftError
 from aft_api.notify.slack_blocks import ACTION_IDS
+from aft_contracts import Answer
 
 
 class BadSlackSignature(AftError):

@@ -5,7 +5,6 @@ from datetime import datetime
 from http import HTTPStatus
 
 import httpx
-from aft_contracts import EventKind
 from pydantic import BaseModel, ConfigDict
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import EmptyWebhookSecretError
@@ -14,6 +13,7 @@ from aft_api.clock import Clock, utc_now
 from aft_api.notify.delivery import DELIVERED, Delivery, DeliveryStatus, refused, try_again
 from aft_api.notify.message import Notification
 from aft_api.notify.retry_after import retry_after_s
+from aft_contracts import EventKind
 
 TIMEOUT_S = 15.0
 """What an attempt may take in all, from connecting to the status line."""

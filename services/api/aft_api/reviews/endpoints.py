@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from aft_contracts import Contract, Review, ReviewStatus
 from fastapi import APIRouter, Query
 
 from aft_api.dependencies import StoreDep
 from aft_api.reviews.repository import get_review, list_reviews
+from aft_contracts import Contract, Review, ReviewStatus
 
 router = APIRouter(tags=["reviews"])
 

@@ -2,7 +2,6 @@
 
 from typing import Any, cast
 
-from aft_contracts import Decision, Repair, Review, ReviewStatus
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,6 +9,7 @@ from aft_api.clock import Clock
 from aft_api.db.once import insert_once
 from aft_api.db.tables import ReviewRow
 from aft_api.reviews.errors import ReviewAlreadyDecided, ReviewNotFound
+from aft_contracts import Decision, Repair, Review, ReviewStatus
 
 
 async def ask(session: AsyncSession, review: Review) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from aft_contracts import Command, CommandRecord, CommandStatus, EventKind
 from pydantic import TypeAdapter
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,6 +10,7 @@ from aft_api.clock import Clock
 from aft_api.db.tables import CommandRow
 from aft_api.runs.errors import IdempotencyConflict
 from aft_api.runs.events import record
+from aft_contracts import Command, CommandRecord, CommandStatus, EventKind
 
 COMMAND: TypeAdapter[Command] = TypeAdapter(Command)
 

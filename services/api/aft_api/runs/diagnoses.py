@@ -1,12 +1,12 @@
 """Diagnoses: reports and the repairs chosen for them."""
 
-from aft_contracts import DiagnosisReport, Repair
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
 from aft_api.db.once import insert_once
 from aft_api.db.tables import DiagnosisRow
+from aft_contracts import DiagnosisReport, Repair
 
 
 async def add_diagnosis(session: AsyncSession, report: DiagnosisReport, clock: Clock) -> bool:

@@ -3,6 +3,17 @@
 import asyncio
 from typing import Annotated
 
+from fastapi import APIRouter, Header, Path, Query
+from fastapi import status as http
+
+from aft_api.dependencies import CallerDep, ClockDep, FleetDep, StoreDep
+from aft_api.runs.commands import list_commands
+from aft_api.runs.diagnoses import list_diagnoses
+from aft_api.runs.events import list_events
+from aft_api.runs.repository import get_run, list_runs
+from aft_api.runs.schedules import latest_schedule
+from aft_api.runs.service import give_command, start_run, view_run
+from aft_api.runs.windows import lineage_steps, list_windows, running_steps
 from aft_contracts import (
     Command,
     CommandRecord,
@@ -15,17 +26,6 @@ from aft_contracts import (
     StepRecord,
     WindowView,
 )
-from fastapi import APIRouter, Header, Path, Query
-from fastapi import status as http
-
-from aft_api.dependencies import CallerDep, ClockDep, FleetDep, StoreDep
-from aft_api.runs.commands import list_commands
-from aft_api.runs.diagnoses import list_diagnoses
-from aft_api.runs.events import list_events
-from aft_api.runs.repository import get_run, list_runs
-from aft_api.runs.schedules import latest_schedule
-from aft_api.runs.service import give_command, start_run, view_run
-from aft_api.runs.windows import lineage_steps, list_windows, running_steps
 
 router = APIRouter(tags=["runs"])
 RunId = Annotated[str, Path(description="The run's id.", max_length=64)]

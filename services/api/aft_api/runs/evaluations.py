@@ -1,12 +1,12 @@
 """Evaluations: held-out scores along the run."""
 
-from aft_contracts import DomainScore, Evaluated, EvaluationResult
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
 from aft_api.db.once import insert_once
 from aft_api.db.tables import EvaluationRow
+from aft_contracts import DomainScore, Evaluated, EvaluationResult
 
 
 async def add_evaluation(

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from aft_contracts import Event, EventKind
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
 from aft_api.db.once import insert_once
 from aft_api.db.tables import EventRow
+from aft_contracts import Event, EventKind
 
 
 async def record(

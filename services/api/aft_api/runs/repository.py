@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from aft_contracts import MOVES, RunStatus
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
 from aft_api.db.tables import RunRow
 from aft_api.runs.errors import RunNotFound
+from aft_contracts import MOVES, RunStatus
 
 
 async def get_run(session: AsyncSession, run_id: str, *, for_update: bool = False) -> RunRow:

@@ -1,12 +1,12 @@
 """Schedules: the run's course, version by version."""
 
-from aft_contracts import Schedule
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
 from aft_api.db.once import insert_once
 from aft_api.db.tables import ScheduleRow
+from aft_contracts import Schedule
 
 
 async def latest_schedule(session: AsyncSession, run_id: str) -> Schedule:

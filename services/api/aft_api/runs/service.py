@@ -3,6 +3,21 @@
 import secrets
 from dataclasses import dataclass
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aft_api.clock import Clock
+from aft_api.db.engine import Store
+from aft_api.db.tables import RunRow
+from aft_api.healing.course import apply_command
+from aft_api.reviews.errors import RepairNeeded, ReviewNotFound, UnexpectedRepair
+from aft_api.reviews.repository import decide, get_review, list_reviews
+from aft_api.runs.commands import add_command, find_command
+from aft_api.runs.errors import IdempotencyConflict, NothingToResume, RunFinished
+from aft_api.runs.evaluations import list_evaluations
+from aft_api.runs.events import record
+from aft_api.runs.repository import find_run, get_run, wake_run
+from aft_api.runs.schedules import latest_schedule
+from aft_api.runs.windows import lineage_steps, running_steps
 from aft_contracts import (
     FINISHED,
     Answer,
@@ -20,21 +35,6 @@ from aft_contracts import (
     RunView,
     Stop,
 )
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from aft_api.clock import Clock
-from aft_api.db.engine import Store
-from aft_api.db.tables import RunRow
-from aft_api.healing.course import apply_command
-from aft_api.reviews.errors import RepairNeeded, ReviewNotFound, UnexpectedRepair
-from aft_api.reviews.repository import decide, get_review, list_reviews
-from aft_api.runs.commands import add_command, find_command
-from aft_api.runs.errors import IdempotencyConflict, NothingToResume, RunFinished
-from aft_api.runs.evaluations import list_evaluations
-from aft_api.runs.events import record
-from aft_api.runs.repository import find_run, get_run, wake_run
-from aft_api.runs.schedules import latest_schedule
-from aft_api.runs.windows import lineage_steps, running_steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,11 @@
 """Windows: intended before they are dispatched, completed once, read along a lineage."""
 
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aft_api.clock import Clock
+from aft_api.db.once import insert_once
+from aft_api.db.tables import WindowRow
 from aft_contracts import (
     ENDED,
     JobStatus,
@@ -12,12 +18,6 @@ from aft_contracts import (
     WindowView,
     digest_of,
 )
-from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from aft_api.clock import Clock
-from aft_api.db.once import insert_once
-from aft_api.db.tables import WindowRow
 
 
 async def get_window(session: AsyncSession, window_id: str) -> WindowRow | None:

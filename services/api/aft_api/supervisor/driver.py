@@ -6,18 +6,6 @@ from enum import Enum, auto
 from typing import Any
 
 import structlog
-from aft_contracts import (
-    FINISHED,
-    CommandStatus,
-    EventKind,
-    Pause,
-    Problem,
-    Resume,
-    ReviewStatus,
-    RunStatus,
-    State,
-    Stop,
-)
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command as Continue
 from langgraph.types import StateSnapshot
@@ -33,6 +21,18 @@ from aft_api.runs.repository import get_run, move_run, note_run
 from aft_api.supervisor.graph import Loop
 from aft_api.supervisor.ports import Ports, RunFailed
 from aft_api.supervisor.saver import Saver, fence
+from aft_contracts import (
+    FINISHED,
+    CommandStatus,
+    EventKind,
+    Pause,
+    Problem,
+    Resume,
+    ReviewStatus,
+    RunStatus,
+    State,
+    Stop,
+)
 
 log = structlog.get_logger()
 MOST_TRIES = 3

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from aft_contracts import RunSpec, Schedule, State, StepRecord, WindowResult, WindowSpec
-
 from aft_api.runs.repository import get_run
 from aft_api.runs.windows import get_window, lineage_steps
 from aft_api.supervisor.ports import Ports
+from aft_contracts import RunSpec, Schedule, State, StepRecord, WindowResult, WindowSpec
 
 
 @dataclass(frozen=True, kw_only=True)

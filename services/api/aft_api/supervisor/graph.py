@@ -1,6 +1,5 @@
 """The loop as a LangGraph graph: seven nodes whose names are persisted."""
 
-from aft_contracts import RepairKind, State
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -13,6 +12,7 @@ from aft_api.supervisor.nodes.monitor import monitor
 from aft_api.supervisor.nodes.planner import planner
 from aft_api.supervisor.nodes.train import train
 from aft_api.supervisor.ports import Ports
+from aft_contracts import RepairKind, State
 
 Loop = CompiledStateGraph[State, Ports, State, State]
 

@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from aft_contracts import ENDED, Contract, EventKind, JobView, LoadStatus, RunLoad, RunSpec
-
 from aft_api.runs.events import record
 from aft_api.runs.leases import LeaseLost
 from aft_api.runs.repository import get_run, note_run
 from aft_api.supervisor.ports import Ports, RunFailed
 from aft_api.worker_client import JobKind, JobSpec, WorkerRefused, WorkerUnreachable
+from aft_contracts import ENDED, Contract, EventKind, JobView, LoadStatus, RunLoad, RunSpec
 
 RETRY_CODES = frozenset({"run_not_loaded", "no_free_slot", "job_not_found"})
 """Answers of a worker that is well but not ready: it restarted, or other runs fill it."""

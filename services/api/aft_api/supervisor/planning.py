@@ -2,6 +2,15 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aft_api.clock import Clock
+from aft_api.errors import AftError
+from aft_api.healing.course import apply_command, apply_repair
+from aft_api.reviews.repository import get_review
+from aft_api.runs.commands import pending_commands, settle_command
+from aft_api.runs.schedules import add_schedule, latest_schedule
+from aft_api.runs.windows import get_window, intend_window
 from aft_contracts import (
     Answer,
     CommandRecord,
@@ -16,15 +25,6 @@ from aft_contracts import (
     WindowSpec,
     window_id_of,
 )
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from aft_api.clock import Clock
-from aft_api.errors import AftError
-from aft_api.healing.course import apply_command, apply_repair
-from aft_api.reviews.repository import get_review
-from aft_api.runs.commands import pending_commands, settle_command
-from aft_api.runs.schedules import add_schedule, latest_schedule
-from aft_api.runs.windows import get_window, intend_window
 
 
 @dataclass(frozen=True, kw_only=True)

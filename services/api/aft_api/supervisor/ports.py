@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from aft_contracts import Problem
-
 from aft_api.clock import Clock
 from aft_api.db.engine import Store
 from aft_api.settings import Settings
 from aft_api.worker_client import WorkerClient
+from aft_contracts import Problem
 
 
 class RunFailed(Exception):

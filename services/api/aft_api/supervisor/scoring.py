@@ -1,12 +1,11 @@
 """Scores the held-out domains through the worker, once per moment of the run."""
 
-from aft_contracts import EvaluationResult, EvaluationSpec, EventKind, JobStatus, RunSpec
-
 from aft_api.runs.evaluations import add_evaluation, has_evaluation
 from aft_api.runs.events import record
 from aft_api.runs.schedules import latest_schedule
 from aft_api.supervisor.jobs import run_job
 from aft_api.supervisor.ports import Ports, RunFailed
+from aft_contracts import EvaluationResult, EvaluationSpec, EventKind, JobStatus, RunSpec
 
 
 async def score(ports: Ports, run_id: str, spec: RunSpec, *, generation: int, step: int) -> str | None:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 import httpx
-from aft_contracts import Problem, RunSpec, WorkerInfo
 
 from aft_api.db.engine import Store
 from aft_api.errors import AftError
 from aft_api.runs.repository import get_run, note_run
 from aft_api.worker_client import WorkerAnswerInvalid, WorkerClient, WorkerRefused, WorkerUnreachable
+from aft_contracts import Problem, RunSpec, WorkerInfo
 
 
 class SpecRefused(AftError):

@@ -8,9 +8,9 @@ import hashlib
 import os
 from pathlib import Path
 
-from aft_contracts.contract import Contract
 from pydantic import Field, ValidationError
 
+from aft_contracts.contract import Contract
 from aft_worker.checkpoint.errors import DamagedCheckpoint
 from aft_worker.durable import write_durably
 

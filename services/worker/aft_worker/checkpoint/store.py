@@ -7,8 +7,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import structlog
-from aft_contracts import CheckpointRef, CheckpointSpec, Schedule, WindowResult, WorkerNote
 
+from aft_contracts import CheckpointRef, CheckpointSpec, Schedule, WindowResult, WorkerNote
 from aft_worker.checkpoint.errors import (
     CheckpointConflict,
     DamagedCheckpoint,

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from aft_contracts import Schedule
 from numpy.typing import NDArray
 
+from aft_contracts import Schedule
 from aft_worker.data.plan import DataPlan
 from aft_worker.data.table import TokenTable
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from aft_contracts import Schedule
 from grain.experimental import index_shuffle
 
+from aft_contracts import Schedule
 from aft_worker.data.errors import EmptyDomain, EverythingBlacklisted, InvalidMix
 from aft_worker.data.mix import MixPattern, pattern_of
 

@@ -8,9 +8,9 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from aft_contracts import DataSpec, OnBadRow
 from numpy.typing import NDArray
 
+from aft_contracts import DataSpec, OnBadRow
 from aft_worker.data.chat_template import UnrenderableChat
 from aft_worker.data.encoder import Encoded, RowEncoder
 from aft_worker.data.errors import BadRow, DuplicateSampleId, EmptyDomain

@@ -4,18 +4,18 @@ import json
 from pathlib import Path
 
 import numpy as np
-from aft_contracts import LoraSpec, ModelSpec
-from flax import nnx
 from safetensors.numpy import save_file
 
+from aft_contracts import LoraSpec, ModelSpec
 from aft_worker.export.directory import written_whole
 from aft_worker.export.errors import NothingToExport
 from aft_worker.model.load import LoadedModel
+from aft_worker.model.parameters import Parameters, flat
 
 _SUFFIX = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight"}
 
 
-def write_adapter(model: LoadedModel, trainable: nnx.State, spec: ModelSpec, out_dir: Path) -> Path:
+def write_adapter(model: LoadedModel, trainable: Parameters, spec: ModelSpec, out_dir: Path) -> Path:
     """Write the adapter in `trainable` to `out_dir`, which must not exist; equal weights give equal bytes.
 
     Raises:
@@ -30,10 +30,10 @@ def write_adapter(model: LoadedModel, trainable: nnx.State, spec: ModelSpec, out
     return out_dir
 
 
-def adapter_tensors(trainable: nnx.State) -> dict[str, np.ndarray]:
+def adapter_tensors(trainable: Parameters) -> dict[str, np.ndarray]:
     """Every layer's A [rank, in] and B [out, rank] under PEFT's names."""
     tensors = {}
-    for path, variable in nnx.to_flat_state(trainable):
+    for path, variable in flat(trainable):
         _, *modules, leaf = path
         for layer, matrix in enumerate(np.asarray(variable.get_value())):
             name = ".".join(["base_model.model.model.layers", str(layer), *modules, _SUFFIX[leaf]])
@@ -41,9 +41,9 @@ def adapter_tensors(trainable: nnx.State) -> dict[str, np.ndarray]:
     return tensors
 
 
-def adapted_layers(trainable: nnx.State) -> list[str]:
+def adapted_layers(trainable: Parameters) -> list[str]:
     """Names of the dense layers that have an adapter, in alphabetical order."""
-    return sorted({str(path[-2]) for path, _ in nnx.to_flat_state(trainable)})
+    return sorted({path[-2] for path, _ in flat(trainable)})
 
 
 def adapter_config(lora: LoraSpec, target_modules: list[str], base_model: str) -> dict[str, object]:

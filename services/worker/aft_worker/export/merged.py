@@ -5,13 +5,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from aft_contracts import ModelSpec
-from flax import nnx
 from safetensors.numpy import save_file
 
+from aft_contracts import ModelSpec
 from aft_worker.export.directory import written_whole
 from aft_worker.model import hf_names
 from aft_worker.model.load import LoadedModel
+from aft_worker.model.parameters import ParameterPath, Parameters, flat
 
 COPIED = (
     "tokenizer.json",
@@ -27,8 +27,8 @@ COPIED = (
 """Files of the base model that the merged one keeps."""
 
 
-def write_merged(model: LoadedModel, trainable: nnx.State, spec: ModelSpec, out_dir: Path) -> Path:
-    """Write config, float32 weights and tokenizer to `out_dir`, which must not exist; equal weights give equal bytes."""
+def write_merged(model: LoadedModel, trainable: Parameters, spec: ModelSpec, out_dir: Path) -> Path:
+    """Write config, weights in float32 and tokenizer to `out_dir`, which must not exist; bytes are deterministic."""
     base_dir = Path(spec.path)
     with written_whole(out_dir) as unfinished:
         save_file(merged_tensors(model, trainable), unfinished / "model.safetensors", metadata={"format": "pt"})
@@ -39,12 +39,10 @@ def write_merged(model: LoadedModel, trainable: nnx.State, spec: ModelSpec, out_
     return out_dir
 
 
-def merged_tensors(model: LoadedModel, trainable: nnx.State) -> dict[str, np.ndarray]:
+def merged_tensors(model: LoadedModel, trainable: Parameters) -> dict[str, np.ndarray]:
     """Every weight under Hugging Face's names: W + (alpha / rank) A B where there is an adapter."""
     values = {
-        path: np.asarray(variable.get_value())
-        for state in (model.frozen, trainable)
-        for path, variable in nnx.to_flat_state(state)
+        path: np.asarray(variable.get_value()) for state in (model.frozen, trainable) for path, variable in flat(state)
     }
     tensors: dict[str, np.ndarray] = {}
     for path, value in values.items():
@@ -62,12 +60,13 @@ def merged_tensors(model: LoadedModel, trainable: nnx.State) -> dict[str, np.nda
 
 
 def _adapter_product(
-    model: LoadedModel, values: dict[hf_names.Path, np.ndarray], path: hf_names.Path, layer: int
+    model: LoadedModel, values: dict[ParameterPath, np.ndarray], path: ParameterPath, layer: int
 ) -> np.ndarray | float:
     lora_a, lora_b = (values.get((*path[:-1], leaf)) for leaf in ("lora_a", "lora_b"))
     if model.lora is None or path[-1] != "kernel" or lora_a is None or lora_b is None:
         return 0.0
-    return np.float32(model.lora.alpha / model.lora.rank) * (lora_a[layer] @ lora_b[layer])
+    product: np.ndarray = np.float32(model.lora.alpha / model.lora.rank) * (lora_a[layer] @ lora_b[layer])
+    return product
 
 
 def _config_in_float32(base_dir: Path) -> str:

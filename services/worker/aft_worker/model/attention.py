@@ -4,6 +4,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float
@@ -12,6 +13,8 @@ from aft_worker.model.config import DecoderConfig
 from aft_worker.model.layers import KEPT, Dense, RMSNorm
 from aft_worker.model.probed.probe import Probe
 from aft_worker.model.rope import Rotation, rotate
+
+_LOWEST = float(np.finfo(np.float32).min)
 
 
 class Attention(nnx.Module):
@@ -59,7 +62,7 @@ def attend(
     q_BTKGH = (q * head_dim**-0.5).reshape(batch, tokens, k.shape[2], -1, head_dim)
     scores_BKGTS = jnp.einsum("btkgh,bskh->bkgts", q_BTKGH, k)
     # Finite, not -inf: every row sees at least itself, and -inf would make NaN out of an overflowed row's maximum.
-    scores_BKGTS = jnp.where(mask, scores_BKGTS, jnp.finfo(scores_BKGTS.dtype).min)
+    scores_BKGTS = jnp.where(mask, scores_BKGTS, _LOWEST)
     return jnp.einsum("bkgts,bskh->btkgh", jax.nn.softmax(scores_BKGTS), v).reshape(batch, tokens, heads, head_dim)
 
 

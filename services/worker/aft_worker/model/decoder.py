@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from aft_worker.model.attention import Attention, causal_mask
 from aft_worker.model.config import DecoderConfig
 from aft_worker.model.layers import KEPT, Dense, RMSNorm, TokenTable
+from aft_worker.model.parameters import Parameters
 from aft_worker.model.probed.embedding import Tie
 from aft_worker.model.probed.head import frozen_head_nll, trained_head_nll
 from aft_worker.model.probed.probe import Probe
@@ -64,7 +65,7 @@ class Decoder(nnx.Module):
         structure, weights = nnx.split(self.layers)
 
         @partial(jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names(KEPT), prevent_cse=False)
-        def run_layer(x: Array, layer_weights: nnx.State) -> tuple[Array, None]:
+        def run_layer(x: Array, layer_weights: Parameters) -> tuple[Array, None]:
             return nnx.merge(structure, layer_weights)(x, turn, mask, probe), None
 
         x, tie = self.embed_tokens.look_up(tokens, probe)

@@ -2,23 +2,22 @@
 
 import re
 
-Path = tuple[str, ...]
-"""A parameter in the decoder's tree, `("layers", "self_attn", "q_proj", "kernel")`."""
+from aft_worker.model.parameters import ParameterPath
 
 _LEAVES = {"kernel": "weight", "rows": "weight", "scale": "weight", "bias": "bias"}
 
 
-def is_stacked(path: Path) -> bool:
+def is_stacked(path: ParameterPath) -> bool:
     """Whether the parameter holds all layers, one after the other along its first axis."""
     return path[0] == "layers"
 
 
-def is_transposed(path: Path) -> bool:
+def is_transposed(path: ParameterPath) -> bool:
     """Whether Hugging Face keeps it as [out, in] where we keep [in, out]."""
     return path[-1] == "kernel"
 
 
-def tensor_name(path: Path, layer: int | None = None) -> str:
+def tensor_name(path: ParameterPath, layer: int | None = None) -> str:
     """Hugging Face's name of the parameter, of one layer where it is stacked."""
     *modules, leaf = path
     if is_stacked(path):

@@ -14,7 +14,6 @@ from aft_worker.model.probed.dense import dense, lora_dense, scaled, shifted
 from aft_worker.model.probed.embedding import Tie, embed
 from aft_worker.model.probed.probe import Probe
 
-
 KEPT = "kept"
 """Name of the values that wait for the backward pass; the rest is cheap, and made again from these.
 
@@ -49,7 +48,8 @@ class Dense(nnx.Module):
         y = self._product(x, probe)
         if self.bias is not None:
             y = shifted(y, self.bias[...], probe) if probe is not None and self.trained else y + self.bias[...]
-        return checkpoint_name(y, KEPT)
+        kept: Array = checkpoint_name(y, KEPT)
+        return kept
 
     def _product(self, x: Array, probe: Probe | None) -> Array:
         kernel = self.kernel[...]

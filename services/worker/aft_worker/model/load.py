@@ -6,11 +6,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from aft_contracts import LoraSpec
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from aft_contracts import LoraSpec
 from aft_worker.model import hf_names
 from aft_worker.model.config import DecoderConfig, read_config
 from aft_worker.model.decoder import Decoder
@@ -18,6 +18,7 @@ from aft_worker.model.errors import ModelFileMissing, WeightMismatch
 from aft_worker.model.layers import LowRank
 from aft_worker.model.lora import add_adapters, first_value
 from aft_worker.model.mesh import parameter_sharding
+from aft_worker.model.parameters import ParameterPath, Parameters, flat, with_values
 from aft_worker.model.weight_files import WeightFiles
 
 
@@ -29,8 +30,8 @@ class LoadedModel:
     config: DecoderConfig
     lora: LoraSpec | None
     graphdef: nnx.GraphDef[Decoder]
-    trainable: nnx.State
-    frozen: nnx.State
+    trainable: Parameters
+    frozen: Parameters
 
 
 def load_model(path: Path, *, lora: LoraSpec | None, seed: int, mesh: Mesh) -> LoadedModel:
@@ -45,19 +46,22 @@ def load_model(path: Path, *, lora: LoraSpec | None, seed: int, mesh: Mesh) -> L
     config = read_config(path)
     graphdef, trainable, frozen = _empty(config, lora)
     files = WeightFiles(path)
-    _refuse_unread(files, config, [*nnx.to_flat_state(trainable), *nnx.to_flat_state(frozen)])
+    _refuse_unread(files, config, [*flat(trainable), *flat(frozen)])
 
-    def fill(state: nnx.State) -> nnx.State:
-        return nnx.from_flat_state(
-            [(path, variable.replace(_value(path, variable, files, seed, mesh))) for path, variable in _flat(state)]
-        )
+    def value(path: ParameterPath, variable: nnx.Variable[Any]) -> Array:
+        return _value(path, variable, files, seed, mesh)
 
     return LoadedModel(
-        model_dir=path, config=config, lora=lora, graphdef=graphdef, trainable=fill(trainable), frozen=fill(frozen)
+        model_dir=path,
+        config=config,
+        lora=lora,
+        graphdef=graphdef,
+        trainable=with_values(trainable, value),
+        frozen=with_values(frozen, value),
     )
 
 
-def _empty(config: DecoderConfig, lora: LoraSpec | None) -> tuple[nnx.GraphDef[Decoder], nnx.State, nnx.State]:
+def _empty(config: DecoderConfig, lora: LoraSpec | None) -> tuple[nnx.GraphDef[Decoder], Parameters, Parameters]:
     """The decoder's structure and its parameters' shapes, without memory behind them."""
 
     def build() -> Decoder:
@@ -67,21 +71,18 @@ def _empty(config: DecoderConfig, lora: LoraSpec | None) -> tuple[nnx.GraphDef[D
         return decoder
 
     trained = nnx.Param if lora is None else LowRank
-    graphdef, trainable, frozen = nnx.split(nnx.eval_shape(build), trained, ...)
-    return graphdef, trainable, frozen
+    graphdef, trainable, *rest = nnx.split(nnx.eval_shape(build), trained, ...)
+    return graphdef, trainable, rest[0]
 
 
-def _flat(state: nnx.State) -> Any:
-    return nnx.to_flat_state(state)
-
-
-def _value(path: hf_names.Path, variable: Any, files: WeightFiles, seed: int, mesh: Mesh) -> Array:
+def _value(path: ParameterPath, variable: nnx.Variable[Any], files: WeightFiles, seed: int, mesh: Mesh) -> Array:
     shape = variable.shape
     value = first_value(path, shape, seed) if isinstance(variable, LowRank) else _read(path, shape, files)
-    return jax.device_put(value, parameter_sharding(mesh, shape))
+    placed: Array = jax.device_put(value, parameter_sharding(mesh, shape))
+    return placed
 
 
-def _read(path: hf_names.Path, shape: tuple[int, ...], files: WeightFiles) -> np.ndarray:
+def _read(path: ParameterPath, shape: tuple[int, ...], files: WeightFiles) -> np.ndarray:
     if not hf_names.is_stacked(path):
         return files.read(hf_names.tensor_name(path), shape)
     value = np.empty(shape, np.float32)
@@ -93,7 +94,9 @@ def _read(path: hf_names.Path, shape: tuple[int, ...], files: WeightFiles) -> np
     return value
 
 
-def _refuse_unread(files: WeightFiles, config: DecoderConfig, parameters: Any) -> None:
+def _refuse_unread(
+    files: WeightFiles, config: DecoderConfig, parameters: list[tuple[ParameterPath, nnx.Variable[Any]]]
+) -> None:
     # A tensor that nobody reads, a bias for example, would make a silently different model.
     read = set()
     for path, variable in parameters:

@@ -4,13 +4,13 @@ import math
 import zlib
 
 import numpy as np
-from aft_contracts import LoraSpec
 from flax import nnx
 
+from aft_contracts import LoraSpec
 from aft_worker.model.decoder import Decoder
 from aft_worker.model.errors import UnknownLoraTarget
-from aft_worker.model.hf_names import Path
 from aft_worker.model.layers import Dense
+from aft_worker.model.parameters import ParameterPath
 
 
 def add_adapters(decoder: Decoder, lora: LoraSpec) -> None:
@@ -39,7 +39,7 @@ def target_names(decoder: Decoder, lora: LoraSpec) -> tuple[str, ...]:
     return tuple(sorted(set(names)))
 
 
-def first_value(path: Path, shape: tuple[int, ...], seed: int) -> np.ndarray:
+def first_value(path: ParameterPath, shape: tuple[int, ...], seed: int) -> np.ndarray:
     """A matrix of a fresh adapter: A uniform within 1/sqrt(d_in) as PEFT has it, B zero.
 
     Each parameter has a seed of its own, so one more target does not change the values of the others.

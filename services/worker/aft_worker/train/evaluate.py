@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from aft_worker.model.load import LoadedModel
 from aft_worker.model.mesh import by_rows
+from aft_worker.model.parameters import Parameters
 from aft_worker.train.weighting import weighting
 
 
@@ -22,19 +23,24 @@ class EvalLoss:
         self._compiled = jax.jit(self._sums)
 
     def __call__(
-        self, trainable: nnx.State, tokens: Int[Array, "batch tokens"], loss_weights: Float[Array, "batch tokens"]
+        self, trainable: Parameters, tokens: Int[Array, "batch tokens"], loss_weights: Float[Array, "batch tokens"]
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         # Rows of weight zero fill up what the devices cannot share evenly.
         missing = -tokens.shape[0] % self._mesh.shape["data"]
         padded = (np.pad(np.asarray(array), ((0, missing), (0, 0))) for array in (tokens, loss_weights))
         placed = (jax.device_put(array, by_rows(self._mesh)) for array in padded)
-        return self._compiled(trainable, self._frozen, *placed)
+        sum_nll, sum_weights = self._compiled(trainable, self._frozen, *placed)
+        return sum_nll, sum_weights
 
-    def _sums(self, trainable: nnx.State, frozen: nnx.State, tokens: Array, loss_weights: Array) -> tuple[Array, Array]:
-        def of_rows(trainable: nnx.State, frozen: nnx.State, tokens: Array, loss_weights: Array) -> tuple[Array, Array]:
+    def _sums(
+        self, trainable: Parameters, frozen: Parameters, tokens: Array, loss_weights: Array
+    ) -> tuple[Array, Array]:
+        def of_rows(
+            trainable: Parameters, frozen: Parameters, tokens: Array, loss_weights: Array
+        ) -> tuple[Array, Array]:
             batch = weighting(tokens, loss_weights)
             nll_BT = nnx.merge(self._graphdef, trainable, frozen).nll(tokens, batch.targets, batch.needed, None)
-            return jax.lax.psum(((batch.weights * nll_BT).sum(), batch.totals.sum()), "data")
+            return jax.lax.psum((batch.weights * nll_BT).sum(), "data"), jax.lax.psum(batch.totals.sum(), "data")
 
         rows, whole = PartitionSpec("data"), PartitionSpec()
         split = jax.shard_map(
@@ -45,4 +51,5 @@ class EvalLoss:
             axis_names={"data"},
             check_vma=False,
         )
-        return split(trainable, frozen, jnp.asarray(tokens, jnp.int32), jnp.asarray(loss_weights, jnp.float32))
+        sums: tuple[Array, Array] = split(trainable, frozen, tokens.astype(jnp.int32), loss_weights)
+        return sums

@@ -2,7 +2,7 @@
 
 # B batch, T tokens
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from aft_worker.model.decoder import Decoder
+from aft_worker.model.parameters import Parameters
 from aft_worker.model.probed.probe import Probe
 from aft_worker.train.weighting import weighting
 
@@ -22,7 +23,7 @@ class BatchGradients(NamedTuple):
     """sum(weight * nll) / sum(weight), in nats per weighted token."""
     tokens: Int[Array, ""]
     """Tokens of the batch that carry loss."""
-    gradient: nnx.State
+    gradient: Parameters
     """Gradient of `loss`."""
     sample_loss: Float[Array, " batch"]
     """Each sample's own weighted mean, in nats per token."""
@@ -34,16 +35,16 @@ class BatchGradients(NamedTuple):
 
 def batch_gradients(
     graphdef: nnx.GraphDef[Decoder],
-    trainable: nnx.State,
-    frozen: nnx.State,
+    trainable: Parameters,
+    frozen: Parameters,
     tokens: Int[Array, "batch tokens"],
     loss_weights: Float[Array, "batch tokens"],
     mesh: Mesh,
 ) -> BatchGradients:
     """Loss, gradient over `trainable` and per-sample figures of one batch, its rows split over the mesh's `data`."""
 
-    def of_rows(trainable: nnx.State, frozen: nnx.State, tokens: Array, loss_weights: Array) -> BatchGradients:
-        return _row_gradients(graphdef, trainable, frozen, tokens, loss_weights)
+    def of_rows(trainable: Parameters, frozen: Parameters, tokens: Array, loss_weights: Array) -> tuple[Any, ...]:
+        return tuple(_row_gradients(graphdef, trainable, frozen, tokens, loss_weights))
 
     rows, whole = PartitionSpec("data"), PartitionSpec()
     # Manual over `data`: each device runs the per-sample operations on its own rows, and the sums are written out.
@@ -51,15 +52,15 @@ def batch_gradients(
         of_rows,
         mesh=mesh,
         in_specs=(whole, whole, rows, rows),
-        out_specs=BatchGradients(whole, whole, whole, rows, rows, rows),
+        out_specs=(whole, whole, whole, rows, rows, rows),
         axis_names={"data"},
         check_vma=False,
     )
-    return split(trainable, frozen, tokens, loss_weights)
+    return BatchGradients(*split(trainable, frozen, tokens, loss_weights))
 
 
 def _row_gradients(
-    graphdef: nnx.GraphDef[Decoder], trainable: nnx.State, frozen: nnx.State, tokens: Array, loss_weights: Array
+    graphdef: nnx.GraphDef[Decoder], trainable: Parameters, frozen: Parameters, tokens: Array, loss_weights: Array
 ) -> BatchGradients:
     batch = weighting(tokens, loss_weights)
     batch_total = jax.lax.psum(batch.totals.sum(), "data")
@@ -67,7 +68,7 @@ def _row_gradients(
     # All-zero weights carry no token; 0 * NaN stays NaN in every other case, which the guard wants to see.
     own_weights_BT = batch.own_weights
 
-    def sum_of_own_losses(trainable: nnx.State, squared_norms: Array) -> tuple[Array, Array]:
+    def sum_of_own_losses(trainable: Parameters, squared_norms: Array) -> tuple[Array, Array]:
         decoder = nnx.merge(graphdef, trainable, frozen)
         nll_BT = decoder.nll(tokens, batch.targets, batch.needed, Probe(squared_norms, shares_B))
         return (own_weights_BT * nll_BT).sum(), nll_BT

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from aft_contracts import DetectionSpec, Withheld
 from jaxtyping import Array, Bool, Float, Int
+
+from aft_contracts import DetectionSpec, Withheld
 
 NORMAL_MAD = 1.4826
 """Standard deviation of a normal distribution in units of its median absolute deviation."""
@@ -130,8 +131,10 @@ def _with_rejection(guard: GuardState) -> GuardState:
 
 
 def _emptied(guard: GuardState) -> GuardState:
-    return jax.tree.map(jnp.zeros_like, guard)
+    empty: GuardState = jax.tree.map(jnp.zeros_like, guard)
+    return empty
 
 
 def _select(condition: Array, chosen: GuardState, other: GuardState) -> GuardState:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, other)
+    selected: GuardState = jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, other)
+    return selected

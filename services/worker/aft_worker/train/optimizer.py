@@ -4,8 +4,9 @@ from typing import Any
 
 import jax
 import optax
+
 from aft_contracts import OptimSpec
-from flax import nnx
+from aft_worker.model.parameters import Parameters
 
 _UNDECAYED = ("scale", "bias")
 
@@ -18,7 +19,7 @@ def make_optimizer(optim: OptimSpec) -> optax.GradientTransformation:
     )
 
 
-def _is_decayed(parameters: nnx.State) -> Any:
+def _is_decayed(parameters: Parameters) -> Any:
     """True for matrices; norm scales and biases are not pulled to zero."""
 
     def decays(path: tuple[Any, ...], _: Any) -> bool:

@@ -1,6 +1,8 @@
 """Learning rate and clip norm of every step, as pure functions of spec, schedule and step."""
 
+import numpy as np
 import optax
+
 from aft_contracts import OptimSpec, RateCurve, Schedule
 
 FINAL_SHARE = 0.1
@@ -10,7 +12,7 @@ FINAL_SHARE = 0.1
 def learning_rate(optim: OptimSpec, schedule: Schedule, step: int) -> float:
     """The rate of the optimizer step with index `step`: the spec's curve times the schedule's scale and re-warm-up."""
     change = schedule.rate_change_at(step)
-    base = float(_base_curve(optim)(step))
+    base = float(np.asarray(_base_curve(optim)(step)))
     if change is None:
         return base
     return base * change.scale * _climb(step - change.step, change.rewarmup_steps)

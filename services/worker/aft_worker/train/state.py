@@ -5,13 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from aft_contracts import DetectionSpec, OptimSpec
-from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Int
 
+from aft_contracts import DetectionSpec, OptimSpec
 from aft_worker.model.load import LoadedModel
 from aft_worker.model.mesh import parameter_sharding
+from aft_worker.model.parameters import Parameters
 from aft_worker.train.guard import GuardState, empty_guard
 from aft_worker.train.optimizer import make_optimizer
 
@@ -21,7 +21,7 @@ from aft_worker.train.optimizer import make_optimizer
 class TrainState:
     """Trained parameters, the optimizer's moments, the guard's memory and the step count."""
 
-    trainable: nnx.State
+    trainable: Parameters
     opt_state: Any
     guard: GuardState
     step: Int[Array, ""]
@@ -38,15 +38,17 @@ def init_state(model: LoadedModel, optim: OptimSpec, detection: DetectionSpec) -
         step=jnp.int32(0),
     )
     # Every leaf gets memory of its own: JAX may let equal zeros share a buffer, which cannot be donated twice.
-    return jax.device_put(jax.tree.map(jnp.copy, state), state_sharding(state, mesh))
+    placed: TrainState = jax.device_put(jax.tree.map(jnp.copy, state), state_sharding(state, mesh))
+    return placed
 
 
 def state_sharding(state: TrainState, mesh: Mesh) -> TrainState:
     """Where each array of `state` lies: as parameters do."""
-    return jax.tree.map(lambda leaf: parameter_sharding(mesh, leaf.shape), state)
+    shardings: TrainState = jax.tree.map(lambda leaf: parameter_sharding(mesh, leaf.shape), state)
+    return shardings
 
 
-def _mesh_of(parameters: nnx.State) -> Mesh:
+def _mesh_of(parameters: Parameters) -> Mesh:
     sharding = jax.tree.leaves(parameters)[0].sharding
     if not isinstance(sharding, NamedSharding) or not isinstance(sharding.mesh, Mesh):
         raise TypeError(f"model parameters lie on {sharding}; load them with load_model, which places them on a mesh")

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import optax
-from aft_contracts import DetectionSpec, OptimSpec, Withheld
-from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
+from aft_contracts import DetectionSpec, OptimSpec, Withheld
 from aft_worker.model.load import LoadedModel
 from aft_worker.model.mesh import by_rows, replicated
+from aft_worker.model.parameters import Parameters
 from aft_worker.train.errors import BatchDoesNotDivide
 from aft_worker.train.gradients import batch_gradients
 from aft_worker.train.guard import CODES, judge
@@ -79,7 +79,8 @@ class TrainStep:
             raise BatchDoesNotDivide(rows, parts)
         # A no-op for a state that a step returned; one from a checkpoint is put where the program expects it.
         state = jax.device_put(state, state_sharding(state, self._mesh))
-        return self._compiled(state, self._frozen, self._placed(inputs))
+        after, outputs = self._compiled(state, self._frozen, self._placed(inputs))
+        return after, outputs
 
     def _placed(self, inputs: StepInputs) -> StepInputs:
         everywhere = replicated(self._mesh)
@@ -91,7 +92,7 @@ class TrainStep:
             skip=jax.device_put(jnp.asarray(inputs.skip, jnp.bool), everywhere),
         )
 
-    def _step(self, state: TrainState, frozen: nnx.State, inputs: StepInputs) -> tuple[TrainState, StepOutputs]:
+    def _step(self, state: TrainState, frozen: Parameters, inputs: StepInputs) -> tuple[TrainState, StepOutputs]:
         self.compilations += 1  # Python runs this once for each compilation, while JAX traces it.
         batch = batch_gradients(self._graphdef, state.trainable, frozen, inputs.tokens, inputs.loss_weights, self._mesh)
         grad_norm = optax.tree.norm(batch.gradient)
@@ -116,8 +117,8 @@ class TrainStep:
         return jax.lax.with_sharding_constraint(after, state_sharding(after, self._mesh)), outputs
 
     def _updated(
-        self, state: TrainState, gradient: nnx.State, grad_norm: Float[Array, ""], inputs: StepInputs
-    ) -> tuple[nnx.State, optax.OptState]:
+        self, state: TrainState, gradient: Parameters, grad_norm: Float[Array, ""], inputs: StepInputs
+    ) -> tuple[Parameters, optax.OptState]:
         factor = jnp.minimum(1.0, inputs.clip_norm / jnp.maximum(grad_norm, 1e-12))
         clipped = jax.tree.map(lambda leaf: leaf * factor, gradient)
         directions, opt_state = self._optimizer.update(clipped, state.opt_state, state.trainable)

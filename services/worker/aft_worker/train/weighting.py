@@ -30,7 +30,7 @@ class Weighting(NamedTuple):
 
     @property
     def own_weights(self) -> Float[Array, "batch tokens"]:
-        """Weights that make `sum(own_weights * nll)` the sample's own mean loss; NaN throughout a row that overflows."""
+        """Weights that make `sum(own_weights * nll)` the sample's own mean loss; NaN in a row whose sum overflows."""
         own_BT = self.weights / _or_one(self.totals)[:, None]
         return jnp.where(jnp.isfinite(self.totals)[:, None], own_BT, jnp.nan)
 

@@ -1,6 +1,5 @@
 """curriculum: scores the held-out domains now and then, and answers forgetting with another mix."""
 
-from aft_contracts import EventKind, RunSpec, SetMix, State
 from langgraph.runtime import Runtime
 
 from aft_api.healing.course import apply_command, weights_at
@@ -11,6 +10,7 @@ from aft_api.runs.repository import get_run
 from aft_api.runs.schedules import add_schedule, latest_schedule, was_applied
 from aft_api.supervisor.ports import Ports
 from aft_api.supervisor.scoring import score
+from aft_contracts import EventKind, RunSpec, SetMix, State
 
 
 async def curriculum(state: State, runtime: Runtime[Ports]) -> State:

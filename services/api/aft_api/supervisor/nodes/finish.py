@@ -2,7 +2,6 @@
 
 import asyncio
 
-from aft_contracts import EventKind, ExportJob, ExportResult, RunSpec, RunStatus, State
 from langgraph.runtime import Runtime
 
 from aft_api.notify.outbox import announce
@@ -13,6 +12,7 @@ from aft_api.runs.schedules import latest_schedule
 from aft_api.supervisor.jobs import run_job
 from aft_api.supervisor.ports import Ports, RunFailed
 from aft_api.worker_client import WorkerRefused, WorkerUnreachable
+from aft_contracts import EventKind, ExportJob, ExportResult, RunSpec, RunStatus, State
 
 STOP_PATIENCE_S = 60.0
 """How long a stopped run waits for its worker to export what was trained."""

@@ -1,5 +1,15 @@
 """forensic: asks the worker for evidence and writes the diagnosis."""
 
+from langgraph.runtime import Runtime
+
+from aft_api.healing.diagnose import Conclusion, combine, conclude
+from aft_api.healing.replay import clusters, plan_replay
+from aft_api.healing.suspects import find_suspects
+from aft_api.runs.diagnoses import add_diagnosis, get_diagnosis
+from aft_api.runs.events import record
+from aft_api.supervisor.evidence import Evidence, gather
+from aft_api.supervisor.jobs import run_job
+from aft_api.supervisor.ports import Ports
 from aft_contracts import (
     AnalysisResult,
     Anomaly,
@@ -11,16 +21,6 @@ from aft_contracts import (
     Suspect,
     Verdict,
 )
-from langgraph.runtime import Runtime
-
-from aft_api.healing.diagnose import Conclusion, combine, conclude
-from aft_api.healing.replay import clusters, plan_replay
-from aft_api.healing.suspects import find_suspects
-from aft_api.runs.diagnoses import add_diagnosis, get_diagnosis
-from aft_api.runs.events import record
-from aft_api.supervisor.evidence import Evidence, gather
-from aft_api.supervisor.jobs import run_job
-from aft_api.supervisor.ports import Ports
 
 MOST_CLUSTERS = 4
 """Clusters of anomalies in one window that are replayed; each costs a few steps."""

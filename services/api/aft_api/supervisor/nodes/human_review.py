@@ -1,7 +1,8 @@
 """human_review: holds the interrupt, and nothing else: this node runs again from its first line on every resume."""
 
-from aft_contracts import State
 from langgraph.types import interrupt
+
+from aft_contracts import State
 
 
 async def human_review(state: State) -> State:

@@ -1,12 +1,12 @@
 """monitor: judges the last window."""
 
-from aft_contracts import Anomaly, EventKind, State
 from langgraph.runtime import Runtime
 
 from aft_api.healing.detect import judge
 from aft_api.runs.events import record
 from aft_api.supervisor.evidence import gather
 from aft_api.supervisor.ports import Ports
+from aft_contracts import Anomaly, EventKind, State
 
 MOST_ANOMALIES = 16
 """Anomalies that the loop's state carries; more say nothing new, and the state stays small."""

@@ -1,16 +1,5 @@
 """planner: picks one repair, and either makes it or asks a human."""
 
-from aft_contracts import (
-    DiagnosisReport,
-    EventKind,
-    Repair,
-    RepairKind,
-    Review,
-    ReviewStatus,
-    RunSpec,
-    Schedule,
-    State,
-)
 from langgraph.runtime import Runtime
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,6 +13,17 @@ from aft_api.runs.repository import get_run, note_run
 from aft_api.runs.schedules import add_schedule, latest_schedule
 from aft_api.runs.windows import checkpoint_steps
 from aft_api.supervisor.ports import Ports
+from aft_contracts import (
+    DiagnosisReport,
+    EventKind,
+    Repair,
+    RepairKind,
+    Review,
+    ReviewStatus,
+    RunSpec,
+    Schedule,
+    State,
+)
 
 
 async def planner(state: State, runtime: Runtime[Ports]) -> State:

@@ -2,17 +2,6 @@
 
 from typing import Any
 
-from aft_contracts import (
-    Contract,
-    EventKind,
-    JobStatus,
-    JobView,
-    Problem,
-    RunSpec,
-    State,
-    WindowResult,
-    WindowSpec,
-)
 from langgraph.runtime import Runtime
 
 from aft_api.runs.commands import pending_commands
@@ -24,6 +13,17 @@ from aft_api.supervisor.planning import Place, plan_window
 from aft_api.supervisor.ports import Ports, RunFailed
 from aft_api.supervisor.scoring import score
 from aft_api.worker_client import WorkerAnswerInvalid
+from aft_contracts import (
+    Contract,
+    EventKind,
+    JobStatus,
+    JobView,
+    Problem,
+    RunSpec,
+    State,
+    WindowResult,
+    WindowSpec,
+)
 
 MAX_ATTEMPTS = 3
 

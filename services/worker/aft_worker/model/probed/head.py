@@ -27,7 +27,8 @@ def frozen_head_nll(
 
     Positions that carry no loss are never multiplied with the table, and no array of positions x vocabulary exists.
     """
-    return _in_chunks(_chunk_nll, hidden, table, targets, needed)
+    nll_N: Array = _in_chunks(_chunk_nll, hidden, table, targets, needed)
+    return nll_N
 
 
 def _frozen_forward(hidden: Array, table: Array, targets: Array, needed: Array) -> tuple[Array, Array]:
