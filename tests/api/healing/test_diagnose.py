@@ -129,3 +129,15 @@ def test_clusters_of_one_window_add_up_to_the_gravest_verdict() -> None:
     one = Conclusion(verdict=Verdict.DATA, culprits=("x",), reasons=("a",))
     two = Conclusion(verdict=Verdict.TRANSIENT, culprits=(), reasons=("b",))
     assert combine([one, two]) == Conclusion(verdict=Verdict.DATA, culprits=("x",), reasons=("a", "b"))
+
+
+def test_a_row_that_stands_out_in_another_way_once_the_culprit_is_gone_is_not_blamed(lab, spec, past) -> None:
+    replays = [
+        replay("as_it_was", lab.step(60, loss=math.nan, withheld=Withheld.NON_FINITE)),
+        replay("without_suspects", lab.step(60, loss=OK), masked=("x", "y")),
+        replay("only:x", lab.step(60, loss=math.nan, withheld=Withheld.NON_FINITE), masked=("y",)),
+        replay("only:y", lab.step(60, loss=OK, grad_norm=9.0, withheld=Withheld.GRAD_NORM), masked=("x",)),
+    ]
+    suspects = [lab.suspect("x", 60), lab.suspect("y", 60)]
+    found = conclude([lab.anomaly(60, AnomalyKind.NON_FINITE)], suspects, replays, past, spec)
+    assert (found.verdict, found.culprits) == (Verdict.DATA, ("x",))

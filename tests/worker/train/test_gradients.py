@@ -1,5 +1,6 @@
 """Update and per-sample figures of the one backward pass against plain JAX."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 from flax import nnx
 
 from aft_contracts import LoraSpec
-from aft_worker.forensics.analyze_batch import analyze_batch
+from aft_worker.forensics.analyze_batch import SampleAnalysis, analyze_batch
 from aft_worker.model.load import LoadedModel
 from aft_worker.model.mesh import make_mesh
 from aft_worker.model.probed.probe import gram_is_cheaper
@@ -29,11 +30,22 @@ CASES: dict[str, tuple[LoraSpec | None, dict[str, Any]]] = {
 }
 
 
+# Most of these tests' time goes into LLVM's optimisations of programs that run once.
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
 def probed(model: LoadedModel, inputs: StepInputs) -> BatchGradients:
     def run(trainable: nnx.State, frozen: nnx.State, tokens: jax.Array, loss_weights: jax.Array) -> BatchGradients:
         return batch_gradients(model.graphdef, trainable, frozen, tokens, loss_weights, make_mesh())
 
-    return jax.jit(run)(model.trainable, model.frozen, jnp.asarray(inputs.tokens), jnp.asarray(inputs.loss_weights))
+    return quick_jit(run)(model.trainable, model.frozen, jnp.asarray(inputs.tokens), jnp.asarray(inputs.loss_weights))
+
+
+def vmap_grad(model: LoadedModel, trainable: nnx.State, tokens: jax.Array, weights: jax.Array) -> SampleAnalysis:
+    def own_loss(trainable: nnx.State, sample: tuple[jax.Array, jax.Array]) -> jax.Array:
+        return plain_loss(model, trainable, sample[0][None], sample[1][None])
+
+    return analyze_batch(own_loss, trainable, (tokens, weights), keep_gradients=True)
 
 
 def plain_loss(model: LoadedModel, trainable: nnx.State, tokens: jax.Array, weights: jax.Array) -> jax.Array:
@@ -51,12 +63,7 @@ def relative_error(given: Any, expected: Any) -> float:
 def test_figures_are_those_of_vmap_grad(load_tiny, make_inputs, case: str) -> None:
     lora, config = CASES[case]
     model, inputs = load_tiny(lora=lora, **config), make_inputs()
-    oracle = analyze_batch(
-        lambda trainable, sample: plain_loss(model, trainable, sample[0][None], sample[1][None]),
-        model.trainable,
-        (inputs.tokens, inputs.loss_weights),
-        keep_gradients=True,
-    )
+    oracle = quick_jit(partial(vmap_grad, model))(model.trainable, inputs.tokens, inputs.loss_weights)
     ours = probed(model, inputs)
     np.testing.assert_allclose(ours.sample_loss, oracle.losses, rtol=1e-6)
     np.testing.assert_allclose(ours.sample_grad_norm, oracle.grad_norms, rtol=2e-6)

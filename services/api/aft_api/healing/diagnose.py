@@ -9,6 +9,9 @@ from aft_api.healing.replay import AS_IT_WAS, ONLY, WITHOUT_SUSPECTS
 from aft_api.healing.robust_z import sweep
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, Replay, StepRecord, Suspect, Verdict
 
+Faults = Mapping[int, frozenset[AnomalyKind]]
+"""Kinds of anomaly by step."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conclusion:
@@ -37,16 +40,17 @@ def conclude(
     replayed = _replayed(anomalies, as_it_was)
     if as_it_was is None or not replayed:
         return _unknown("No anomalous step was replayed, so nothing is proven.")
-    bad = _bad_steps(as_it_was, replayed, anomalies, history, spec)
-    still_bad = _bad_steps(without, replayed, anomalies, history, spec) if without else frozenset[int]()
+    as_before = _faults(as_it_was, replayed, anomalies, history, spec)
+    bad = frozenset(as_before)
+    still_bad = _again(as_before, _faults(without, replayed, anomalies, history, spec)) if without else frozenset[int]()
+    if not bad and without and _faults(without, replayed, anomalies, history, spec):
+        return _unknown(
+            f"Replayed as it was, {_steps(replayed)} came out clean, but bad without the suspects: a contradiction."
+        )
     if not bad:
-        if still_bad:
-            return _unknown(
-                f"Replayed as it was, {_steps(replayed)} came out clean, but bad without the suspects: a contradiction."
-            )
         return _transient(replayed)
     alone = {
-        replay.name.removeprefix(ONLY): _bad_steps(replay, replayed, anomalies, history, spec)
+        replay.name.removeprefix(ONLY): _again(as_before, _faults(replay, replayed, anomalies, history, spec))
         for replay in replays
         if replay.name.startswith(ONLY)
     }
@@ -98,20 +102,34 @@ def _replayed(anomalies: Sequence[Anomaly], replay: Replay | None) -> frozenset[
     return frozenset(anomaly.step for anomaly in anomalies if anomaly.step in steps)
 
 
-def _bad_steps(
+def _again(before: Faults, now: Faults) -> frozenset[int]:
+    """Steps at which a fault of the same kind came back.
+
+    Masking a row gives the others more weight: an ordinary row may then stand out by its gradient where before there
+    was NaN. That is another fault than the one to be explained.
+    """
+    return frozenset(step for step, kinds in now.items() if kinds & before.get(step, frozenset()))
+
+
+def _faults(
     replay: Replay,
     replayed: frozenset[int],
     anomalies: Sequence[Anomaly],
     history: Sequence[StepRecord],
     spec: DetectionSpec,
-) -> frozenset[int]:
-    """Those of the `replayed` anomalous steps that are still anomalous in this variant."""
+) -> Faults:
+    """Those of the `replayed` anomalous steps that are anomalous in this variant, and in which way."""
     masked = frozenset(replay.masked_sample_ids)
     steps = [_without(step, masked) for step in replay.steps if step.tokens > 0]
     past = [step for step in history if not steps or step.step < steps[0].step]
-    judged = {anomaly.step for anomaly in judge(steps, past, spec) if anomaly.kind is not AnomalyKind.DRIFT}
+    found: dict[int, set[AnomalyKind]] = {}
+    for anomaly in judge(steps, past, spec):
+        if anomaly.kind is not AnomalyKind.DRIFT and anomaly.step in replayed:
+            found.setdefault(anomaly.step, set()).add(anomaly.kind)
     drifted = {anomaly.step for anomaly in anomalies if anomaly.kind is AnomalyKind.DRIFT}
-    return (frozenset(judged) | _still_high(steps, past, spec) & drifted) & replayed
+    for step in _still_high(steps, past, spec) & drifted & replayed:
+        found.setdefault(step, set()).add(AnomalyKind.DRIFT)
+    return {step: frozenset(kinds) for step, kinds in found.items()}
 
 
 def _still_high(steps: Sequence[StepRecord], past: Sequence[StepRecord], spec: DetectionSpec) -> frozenset[int]:

@@ -17,6 +17,7 @@ LossFunction = Callable[[Any, Any], Float[Array, ""]]
 """parameters, one sample -> its loss."""
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class SampleAnalysis:
     """What each sample of a batch does to the parameters."""
