@@ -169,5 +169,6 @@ def test_signal_ends_up_and_all_it_started(up: subprocess.Popen[str], ending: si
 def test_killed_up_takes_its_services_along(up: subprocess.Popen[str]) -> None:
     _announced(up)
     children = psutil.Process(up.pid).children()
+    assert len(children) == 2
     up.kill()
     _until(lambda: all(map(_gone, children)))

@@ -14,7 +14,7 @@ def test_finished_statuses_are_the_three_endings() -> None:
     assert frozenset({RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.STOPPED}) == FINISHED
 
 
-@pytest.mark.parametrize("status", set(RunStatus) - FINISHED)
+@pytest.mark.parametrize("status", sorted(set(RunStatus) - FINISHED))
 def test_run_that_is_not_finished_can_be_stopped_and_can_fail(status: RunStatus) -> None:
     assert {RunStatus.STOPPED, RunStatus.FAILED} <= MOVES[status]
 
