@@ -1,6 +1,5 @@
 """One child process that is kept alive: started, watched, started again after it died, stopped."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -12,7 +11,8 @@ from pathlib import Path
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 30.0
 STEADY_AFTER_S = 60.0
-PR_SET_PDEATHSIG = 1
+TIED = Path(__file__).with_name("tied.py")
+"""Runs a command so that even a parent that was killed leaves no child behind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Child:
         self.spec.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.spec.log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the command is ours
-                self.spec.command,
+                (sys.executable, str(TIED), str(os.getpid()), *self.spec.command),
                 env=dict(self.spec.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -61,7 +61,6 @@ class Child:
                 # Its own session: Ctrl-C reaches the parent alone, which then stops the children in order.
                 start_new_session=True,
                 pass_fds=tuple(self.keep_open),
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         self._started_s, self._restart_at_s = now_s, None
 
@@ -103,12 +102,3 @@ class Child:
         if not self.spec.log_path.exists():
             return ""
         return "\n".join(self.spec.log_path.read_text(errors="replace").splitlines()[-lines:])
-
-
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-def _die_with_parent() -> None:
-    # Even a parent that was killed leaves no children behind.
-    if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -47,8 +47,9 @@ def load_tiny(tmp_path: Path) -> LoadTiny:
         model = load_model(model_dir, lora=lora, seed=0, mesh=make_mesh())
         if lora is None or fresh:
             return model
+        draw = np.random.default_rng(0)
         moved = jax.tree.map(
-            lambda leaf: leaf + 0.05 * jax.random.normal(jax.random.key(leaf.size), leaf.shape), model.trainable
+            lambda leaf: leaf + np.asarray(0.05 * draw.normal(size=leaf.shape), np.float32), model.trainable
         )
         return replace(model, trainable=moved)
 

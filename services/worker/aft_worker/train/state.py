@@ -38,7 +38,8 @@ def init_state(model: LoadedModel, optim: OptimSpec, detection: DetectionSpec) -
         step=jnp.int32(0),
     )
     # Every leaf gets memory of its own: JAX may let equal zeros share a buffer, which cannot be donated twice.
-    placed: TrainState = jax.device_put(jax.tree.map(jnp.copy, state), state_sharding(state, mesh))
+    own: TrainState = jax.jit(lambda shared: jax.tree.map(jnp.copy, shared))(state)
+    placed: TrainState = jax.device_put(own, state_sharding(state, mesh))
     return placed
 
 
