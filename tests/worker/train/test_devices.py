@@ -47,9 +47,16 @@ print(json.dumps({
 
 
 def train_on(devices: int, fsdp: int, lora: str, tmp_path: Path) -> dict[str, Any]:
+    flags = (
+        f"--xla_force_host_platform_device_count={devices}",
+        "--xla_backend_optimization_level=0",
+        # Eight devices on a busy machine of two cores wait for each other longer than XLA's 40 s.
+        "--xla_cpu_collective_call_terminate_timeout_seconds=200",
+    )
     environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0",
+        "XLA_FLAGS": " ".join(flags),
         "JAX_PLATFORMS": "cpu",
+        "NPROC": "16",  # threads of XLA: with one a core, devices that wait can keep the others from running
         "PYTHONPATH": str(ROOT),
         "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
     }

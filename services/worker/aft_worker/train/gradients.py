@@ -65,7 +65,7 @@ def _row_gradients(
     batch = weighting(tokens, loss_weights)
     batch_total = jax.lax.psum(batch.totals.sum(), "data")
     shares_B = batch.shares(batch_total)
-    # All-zero weights carry no token; 0 * NaN stays NaN in every other case, which the guard wants to see.
+    # A row whose weights overflow is NaN from here on, and only that row: the guard must see it, the others need not.
     own_weights_BT = batch.own_weights
 
     def sum_of_own_losses(trainable: Parameters, squared_norms: Array) -> tuple[Array, Array]:
