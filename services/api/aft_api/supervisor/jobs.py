@@ -73,7 +73,8 @@ async def _note_unreachable(ports: Ports, run_id: str, error: WorkerUnreachable)
 
 
 async def _note_reachable(ports: Ports, run_id: str) -> None:
-    async with ports.store.sessions.begin() as session:
-        row = await get_run(session, run_id)
-        if row.problem is not None:
+    async with ports.store.reads() as session:
+        is_clear = (await get_run(session, run_id)).problem is None
+    if not is_clear:  # every job comes by here: only the rare one writes
+        async with ports.store.sessions.begin() as session:
             await note_run(session, run_id, problem=None)
