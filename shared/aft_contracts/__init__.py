@@ -30,6 +30,7 @@ from .review import Answer, Decision, Review, ReviewStatus
 from .run import FINISHED, MOVES, Evaluated, RunStatus, RunView, WindowView
 from .run_spec import (
     CheckpointSpec,
+    ComputeType,
     CurriculumSpec,
     DataSpec,
     DetectionSpec,
@@ -41,6 +42,7 @@ from .run_spec import (
     OnBadRow,
     OptimSpec,
     RateCurve,
+    Remat,
     RepairPolicy,
     RunSpec,
     WindowPolicy,
@@ -65,6 +67,7 @@ __all__ = [
     "Branch",
     "CheckpointRef",
     "CheckpointSpec",
+    "ComputeType",
     "ClipChange",
     "Command",
     "CommandRecord",
@@ -103,6 +106,7 @@ __all__ = [
     "Problem",
     "RateChange",
     "RateCurve",
+    "Remat",
     "Repair",
     "RepairKind",
     "RepairPolicy",

@@ -27,6 +27,8 @@ class SampleRecord(Contract):
     """Mean loss of its own tokens, in nats per token."""
     grad_norm: Measured
     """L2 norm of the gradient of its own mean loss over the trainable parameters."""
+    accuracy: Measured | None = None
+    """Share of its tokens that carried loss and were the model's first choice; None where nobody measured it."""
     tokens: int = Field(ge=0)
     """Tokens of it that carried loss."""
 

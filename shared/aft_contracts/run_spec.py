@@ -17,8 +17,25 @@ class LoraSpec(Contract):
     """Inner dimension of each adapter."""
     alpha: float = Field(default=16.0, gt=0)
     """Scale numerator; the adapter's output is multiplied by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the adapter's inputs that each step sets to zero, the rest scaled up by 1 / (1 - dropout)."""
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     """Names of the dense layers that get an adapter (`q_proj`, `down_proj`, …), or all of them but the head."""
+
+
+class ComputeType(StrEnum):
+    """The floating-point type that layers compute in."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+class Remat(StrEnum):
+    """Which activations wait for the backward pass; the others are computed again there."""
+
+    NONE = "none"
+    SELECTIVE = "selective"
+    FULL = "full"
 
 
 class ModelSpec(Contract):
@@ -28,6 +45,11 @@ class ModelSpec(Contract):
     """Directory in Hugging Face format: config.json, safetensors, tokenizer.json."""
     lora: LoraSpec | None = LoraSpec()
     """Adapters to train; null trains every parameter."""
+    compute: ComputeType = ComputeType.FLOAT32
+    """Type of activations and frozen weights; trained weights, optimizer and losses stay in float32."""
+    remat: Remat = Remat.SELECTIVE
+    """Activation rematerialisation: none keeps all, selective keeps the outputs of the matrix products, full keeps each
+    layer's input alone."""
 
 
 class DomainSpec(Contract):
@@ -57,6 +79,10 @@ class DataSpec(Contract):
     """Tokens a row; longer rows are cut."""
     on_bad_row: OnBadRow = OnBadRow.FAIL
     """Whether an unreadable row fails the run or is left out and counted."""
+    packing: bool = False
+    """Whether short rows share a line of `max_length` tokens; attention, positions and figures never cross them."""
+    max_packed_rows: int = Field(default=8, ge=1, le=256)
+    """Most rows that share a line when packing."""
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
@@ -79,7 +105,9 @@ class OptimSpec(Contract):
     steps: int = Field(default=100, ge=1)
     """Optimizer steps of the whole run."""
     batch_size: int = Field(default=4, ge=1)
-    """Rows a step."""
+    """Rows a step; lines of packed rows when packing."""
+    accumulation_steps: int = Field(default=1, ge=1)
+    """Parts that a batch is computed in, one after the other, before its one update; must divide the batch."""
     learning_rate: float = Field(default=2e-4, gt=0)
     """Peak learning rate."""
     curve: RateCurve = RateCurve.COSINE
