@@ -7,16 +7,19 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from aft_contracts import RunSpec, SampleRecord, Schedule, StepRecord
 from aft_worker.data.batches import BatchSource, TokenBatch
 from aft_worker.data.encoder import RowEncoder, load_encoder
 from aft_worker.data.errors import TokenizerUnusable
+from aft_worker.data.packing import packed_lines
 from aft_worker.data.plan import DataPlan
 from aft_worker.data.table import TokenTable, load_held_out_tables, load_training_tables
 from aft_worker.model.load import LoadedModel, load_model
-from aft_worker.train.errors import BatchDoesNotDivide
+from aft_worker.train.errors import refuse_uneven
+from aft_worker.train.gradients import Lines
 from aft_worker.train.rates import clip_norm, learning_rate
 from aft_worker.train.state import TrainState
 from aft_worker.train.step import StepInputs, StepOutputs, TrainStep, withheld_of
@@ -47,8 +50,7 @@ class Trainer:
         batch = self.batches.batch_at(step, schedule, masked)
         lr, max_norm = (rate(self.spec.optim, schedule, step) for rate in (learning_rate, clip_norm))
         inputs = StepInputs(
-            tokens=jnp.asarray(batch.tokens),
-            loss_weights=jnp.asarray(batch.loss_weights),
+            lines=self._lines(batch, step),
             learning_rate=jnp.float32(lr),
             clip_norm=jnp.float32(max_norm),
             skip=jnp.bool_(step in schedule.skipped_steps),
@@ -59,6 +61,16 @@ class Trainer:
         seconds = self.clock() - started
         return state, _record(batch, measured, step=step, lr=lr, clip_norm=max_norm, seconds=seconds)
 
+    def _lines(self, batch: TokenBatch, step: int) -> Lines:
+        lora = self.spec.model.lora
+        has_noise = lora is not None and lora.dropout > 0
+        return Lines(
+            tokens=jnp.asarray(batch.tokens),
+            loss_weights=jnp.asarray(batch.loss_weights),
+            segments=None if batch.segments is None else jnp.asarray(batch.segments),
+            sample_keys=jnp.asarray(batch.sample_keys(self.spec.seed, step)) if has_noise else None,
+        )
+
 
 def load_trainer(spec: RunSpec, mesh: Mesh, *, clock: Callable[[], float] = time.perf_counter) -> Trainer:
     """Reads the model and all data of a run.
@@ -66,30 +78,47 @@ def load_trainer(spec: RunSpec, mesh: Mesh, *, clock: Callable[[], float] = time
     Raises:
         WorkerError: anything that is wrong with spec, model or data, in words.
     """
-    if spec.optim.batch_size % mesh.shape["data"]:
-        raise BatchDoesNotDivide(spec.optim.batch_size, mesh.shape["data"])
+    refuse_uneven(spec.optim.batch_size, devices=mesh.shape["data"], parts=spec.optim.accumulation_steps)
     path = Path(spec.model.path)
-    model = load_model(path, lora=spec.model.lora, seed=spec.seed, mesh=mesh)
+    model = load_model(
+        path, lora=spec.model.lora, seed=spec.seed, mesh=mesh, compute=spec.model.compute, remat=spec.model.remat
+    )
     encoder = load_encoder(path, max_length=spec.data.max_length)
     tables = load_training_tables(spec.data, encoder)
     held_out = load_held_out_tables(spec.data, encoder)
     for table in [*tables.values(), *held_out.values()]:
         _refuse_unknown_tokens(table, encoder, model)
+    batches = _batch_source(spec, tables)
+    return Trainer(
+        spec=spec,
+        mesh=mesh,
+        model=model,
+        batches=batches,
+        held_out=held_out,
+        train_step=TrainStep(model, spec.optim, spec.detection, mesh, packed=batches.packed),
+        clock=clock,
+    )
+
+
+def _batch_source(spec: RunSpec, tables: Mapping[str, TokenTable]) -> BatchSource:
+    lines = None
+    if spec.data.packing:
+        lines = {
+            name: packed_lines(
+                np.diff(table.starts).tolist(), capacity=spec.data.max_length, most_rows=spec.data.max_packed_rows
+            )
+            for name, table in tables.items()
+        }
     plan = DataPlan(
         seed=spec.seed,
         sample_ids={name: table.sample_ids for name, table in tables.items()},
         weights={name: domain.weight for name, domain in spec.data.domains.items()},
         batch_size=spec.optim.batch_size,
+        lines=lines,
     )
-    return Trainer(
-        spec=spec,
-        mesh=mesh,
-        model=model,
-        batches=BatchSource(plan, tables, max_length=spec.data.max_length),
-        held_out=held_out,
-        train_step=TrainStep(model, spec.optim, spec.detection, mesh),
-        clock=clock,
-    )
+    # As many places as the fullest line needs: each costs memory, even when it stays empty.
+    packed = max((len(line) for domain in (lines or {}).values() for line in domain), default=1)
+    return BatchSource(plan, tables, max_length=spec.data.max_length, packed=packed)
 
 
 def _refuse_unknown_tokens(table: TokenTable, encoder: RowEncoder, model: LoadedModel) -> None:
@@ -106,16 +135,25 @@ def _refuse_unknown_tokens(table: TokenTable, encoder: RowEncoder, model: Loaded
 def _record(
     batch: TokenBatch, measured: StepOutputs, *, step: int, lr: float, clip_norm: float, seconds: float
 ) -> StepRecord:
-    samples = tuple(
-        SampleRecord(sample_id=sample_id, domain=domain, loss=loss, grad_norm=grad_norm, tokens=tokens)
-        for sample_id, domain, loss, grad_norm, tokens in zip(
-            batch.sample_id,
-            batch.domain,
-            measured.sample_loss.tolist(),
-            measured.sample_grad_norm.tolist(),
-            measured.sample_tokens.tolist(),
-            strict=True,
+    losses, grad_norms, accuracies, tokens = (
+        figures.tolist()
+        for figures in (
+            measured.sample_loss,
+            measured.sample_grad_norm,
+            measured.sample_accuracy,
+            measured.sample_tokens,
         )
+    )
+    samples = tuple(
+        SampleRecord(
+            sample_id=sample_id,
+            domain=domain,
+            loss=losses[place],
+            grad_norm=grad_norms[place],
+            accuracy=accuracies[place],
+            tokens=tokens[place],
+        )
+        for sample_id, domain, place in zip(batch.sample_id, batch.domain, batch.place, strict=True)
     )
     return StepRecord(
         step=step,

@@ -13,6 +13,7 @@ import pytest
 from aft_contracts import LoraSpec
 from aft_worker.model.load import LoadedModel, load_model
 from aft_worker.model.mesh import make_mesh
+from aft_worker.train.gradients import Lines
 from aft_worker.train.step import StepInputs
 from examples.tiny_model import write_tiny_model
 
@@ -67,9 +68,10 @@ def make_inputs() -> MakeInputs:
         weights = rng.uniform(0.3, 2.0, (rows, length))
         weights[1, 8:] = 0.0
         weights[2, :5] = 0.0
+        lines = Lines(tokens=jnp.asarray(tokens, jnp.int32), loss_weights=jnp.asarray(weights, jnp.float32))
+        of_lines = {name: replaced.pop(name) for name in ("tokens", "loss_weights") if name in replaced}
         inputs = StepInputs(
-            tokens=jnp.asarray(tokens, jnp.int32),
-            loss_weights=jnp.asarray(weights, jnp.float32),
+            lines=replace(lines, **of_lines),
             learning_rate=jnp.float32(1e-3),
             clip_norm=jnp.float32(1.0),
             skip=jnp.bool(False),

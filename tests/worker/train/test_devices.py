@@ -19,6 +19,7 @@ import jax, numpy as np
 from aft_contracts import DetectionSpec, LoraSpec, OptimSpec
 from aft_worker.model.load import load_model
 from aft_worker.model.mesh import make_mesh
+from aft_worker.train.gradients import Lines
 from aft_worker.train.evaluate import EvalLoss
 from aft_worker.train.state import init_state
 from aft_worker.train.step import StepInputs, TrainStep
@@ -33,12 +34,13 @@ for index in range(3):
     weights = draw.uniform(0.3, 2.0, (8, 12)).astype(np.float32)
     weights[1, 5:] = 0
     inputs = StepInputs(
-        tokens=draw.integers(0, 264, (8, 12)), loss_weights=weights, learning_rate=1e-2, clip_norm=1.0, skip=False
+        lines=Lines(tokens=draw.integers(0, 264, (8, 12)), loss_weights=weights),
+        learning_rate=1e-2, clip_norm=1.0, skip=False,
     )
     state, outputs = step(state, inputs)
     losses += [float(outputs.loss), *outputs.sample_loss.tolist()]
     norms += [float(outputs.grad_norm), *outputs.sample_grad_norm.tolist()]
-sums = EvalLoss(model, mesh)(state.trainable, inputs.tokens[:5], weights[:5])
+sums = EvalLoss(model, mesh)(state.trainable, inputs.lines.tokens[:5], weights[:5])
 print(json.dumps({
     "devices": jax.device_count(), "losses": losses, "norms": norms, "evaluation": [float(value) for value in sums],
     "compilations": step.compilations,

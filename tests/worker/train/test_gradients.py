@@ -15,7 +15,7 @@ from aft_worker.forensics.analyze_batch import SampleAnalysis, analyze_batch
 from aft_worker.model.load import LoadedModel
 from aft_worker.model.mesh import make_mesh
 from aft_worker.model.probed.probe import gram_is_cheaper
-from aft_worker.train.gradients import BatchGradients, batch_gradients
+from aft_worker.train.gradients import BatchGradients, Lines, batch_gradients
 from aft_worker.train.step import StepInputs
 
 LORA = LoraSpec(rank=4)
@@ -35,10 +35,10 @@ quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level":
 
 
 def probed(model: LoadedModel, inputs: StepInputs) -> BatchGradients:
-    def run(trainable: nnx.State, frozen: nnx.State, tokens: jax.Array, loss_weights: jax.Array) -> BatchGradients:
-        return batch_gradients(model.graphdef, trainable, frozen, tokens, loss_weights, make_mesh())
+    def run(trainable: nnx.State, frozen: nnx.State, lines: Lines) -> BatchGradients:
+        return batch_gradients(model.graphdef, trainable, frozen, lines, make_mesh())
 
-    return quick_jit(run)(model.trainable, model.frozen, jnp.asarray(inputs.tokens), jnp.asarray(inputs.loss_weights))
+    return quick_jit(run)(model.trainable, model.frozen, jax.tree.map(jnp.asarray, inputs.lines))
 
 
 def vmap_grad(model: LoadedModel, trainable: nnx.State, tokens: jax.Array, weights: jax.Array) -> SampleAnalysis:
@@ -63,12 +63,12 @@ def relative_error(given: Any, expected: Any) -> float:
 def test_figures_are_those_of_vmap_grad(load_tiny, make_inputs, case: str) -> None:
     lora, config = CASES[case]
     model, inputs = load_tiny(lora=lora, **config), make_inputs()
-    oracle = quick_jit(partial(vmap_grad, model))(model.trainable, inputs.tokens, inputs.loss_weights)
+    oracle = quick_jit(partial(vmap_grad, model))(model.trainable, inputs.lines.tokens, inputs.lines.loss_weights)
     ours = probed(model, inputs)
     np.testing.assert_allclose(ours.sample_loss, oracle.losses, rtol=1e-6)
     np.testing.assert_allclose(ours.sample_grad_norm, oracle.grad_norms, rtol=2e-6)
 
-    totals = np.asarray(inputs.loss_weights)[:, 1:].sum(1)
+    totals = np.asarray(inputs.lines.loss_weights)[:, 1:].sum(1)
     shares = totals / totals.sum()
     np.testing.assert_allclose(ours.loss, shares @ np.asarray(oracle.losses), rtol=1e-6)
     for given, own in zip(jax.tree.leaves(ours.gradient), jax.tree.leaves(oracle.gradients), strict=True):
@@ -87,7 +87,7 @@ def test_both_forms_of_a_dense_norm_are_covered() -> None:
 def test_overflowing_row_spoils_only_its_own_figures(load_tiny, make_inputs, lora) -> None:
     model, inputs = load_tiny(lora=lora), make_inputs()
     clean = probed(model, inputs)
-    huge = make_inputs(loss_weights=inputs.loss_weights.at[0].set(3e38))
+    huge = make_inputs(loss_weights=inputs.lines.loss_weights.at[0].set(3e38))
     spoilt = probed(model, huge)
     assert not np.isfinite(spoilt.sample_loss[0])
     assert not np.isfinite(spoilt.loss)
@@ -98,9 +98,9 @@ def test_overflowing_row_spoils_only_its_own_figures(load_tiny, make_inputs, lor
 
 def test_sample_without_weight_counts_for_nothing(load_tiny, make_inputs) -> None:
     model, inputs = load_tiny(), make_inputs()
-    weights = inputs.loss_weights.at[3].set(0.0)
+    weights = inputs.lines.loss_weights.at[3].set(0.0)
     masked = probed(model, make_inputs(loss_weights=weights))
-    stranger = probed(model, make_inputs(loss_weights=weights, tokens=inputs.tokens.at[3].set(200)))
+    stranger = probed(model, make_inputs(loss_weights=weights, tokens=inputs.lines.tokens.at[3].set(200)))
     assert (masked.sample_loss[3], masked.sample_grad_norm[3], masked.sample_tokens[3]) == (0.0, 0.0, 0)
     totals = np.asarray(weights)[:, 1:].sum(1)
     np.testing.assert_allclose(masked.loss, totals @ np.asarray(masked.sample_loss) / totals.sum(), rtol=1e-6)
@@ -109,7 +109,7 @@ def test_sample_without_weight_counts_for_nothing(load_tiny, make_inputs) -> Non
 
 def test_padding_and_first_column_change_nothing(load_tiny, make_inputs) -> None:
     model, inputs = load_tiny(lora=LORA), make_inputs()
-    padded = inputs.loss_weights.at[:, 7:].set(0.0)
+    padded = inputs.lines.loss_weights.at[:, 7:].set(0.0)
     before = probed(model, make_inputs(loss_weights=padded))
-    other = make_inputs(tokens=inputs.tokens.at[:, 7:].set(7), loss_weights=padded.at[:, 0].set(9.0))
+    other = make_inputs(tokens=inputs.lines.tokens.at[:, 7:].set(7), loss_weights=padded.at[:, 0].set(9.0))
     jax.tree.map(np.testing.assert_array_equal, probed(model, other), before)

@@ -12,7 +12,7 @@ from flax import nnx
 from aft_contracts import DetectionSpec, LoraSpec, OptimSpec, Withheld
 from aft_worker.model.mesh import make_mesh
 from aft_worker.train.digest import state_digest
-from aft_worker.train.errors import BatchDoesNotDivide
+from aft_worker.train.errors import BatchDoesNotDivide, refuse_uneven
 from aft_worker.train.state import TrainState, init_state
 from aft_worker.train.step import TrainStep, withheld_of
 
@@ -39,9 +39,9 @@ def test_step_is_a_clipped_adamw_step_on_the_plain_gradient(load_tiny, make_inpu
     model, inputs = load_tiny(lora=lora), make_inputs(clip_norm=jnp.float32(0.05))
 
     def plain_loss(trainable: nnx.State) -> jax.Array:
-        logits = nnx.merge(model.graphdef, trainable, model.frozen).logits(inputs.tokens)
-        nll = optax.softmax_cross_entropy_with_integer_labels(logits[:, :-1], inputs.tokens[:, 1:])
-        return (inputs.loss_weights[:, 1:] * nll).sum() / inputs.loss_weights[:, 1:].sum()
+        logits = nnx.merge(model.graphdef, trainable, model.frozen).logits(inputs.lines.tokens)
+        nll = optax.softmax_cross_entropy_with_integer_labels(logits[:, :-1], inputs.lines.tokens[:, 1:])
+        return (inputs.lines.loss_weights[:, 1:] * nll).sum() / inputs.lines.loss_weights[:, 1:].sum()
 
     def plain_step(trainable: nnx.State) -> tuple[jax.Array, nnx.State, nnx.State]:
         loss, gradient = jax.value_and_grad(plain_loss)(trainable)
@@ -169,5 +169,11 @@ def test_golden_numbers_of_one_step(load_tiny, make_inputs) -> None:
     assert outputs.sample_tokens.tolist() == [11, 7, 7, 11]
 
 
-def test_batch_that_devices_cannot_share_is_refused() -> None:
-    assert str(BatchDoesNotDivide(6, 4)).endswith("make optim.batch_size a multiple of 4.")
+@pytest.mark.parametrize(("lines", "devices", "parts"), [(6, 4, 1), (6, 1, 4), (8, 4, 4)])
+def test_batch_that_cannot_be_split_evenly_is_refused(lines: int, devices: int, parts: int) -> None:
+    with pytest.raises(BatchDoesNotDivide, match=f"make optim.batch_size a multiple of {devices * parts}"):
+        refuse_uneven(lines, devices=devices, parts=parts)
+
+
+def test_batch_that_can_be_split_evenly_is_taken() -> None:
+    refuse_uneven(16, devices=4, parts=4)

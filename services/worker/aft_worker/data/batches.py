@@ -1,5 +1,6 @@
-"""Batches: the plan's rows as arrays of constant shape. B rows, T tokens."""
+"""Batches: the plan's rows as arrays of constant shape. B lines, T tokens, P samples a line at most."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -13,38 +14,70 @@ from aft_worker.data.table import TokenTable
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TokenBatch:
-    """One step's rows; satisfies the Batch contract."""
+    """One step's samples; satisfies the Batch contract."""
 
     tokens: NDArray[np.int32]
     """Token ids, [B, T], padded on the right with 0."""
     loss_weights: NDArray[np.float32]
     """Weight of each token as a target, [B, T]; 0 where no loss is taken."""
+    segments: NDArray[np.int32] | None
+    """Which of its line's samples each token belongs to, [B, T]; None where each line is one sample."""
     sample_id: tuple[str, ...]
-    """Id of each row."""
+    """Id of each sample, line by line."""
     domain: tuple[str, ...]
-    """Domain of each row."""
+    """Domain of each sample."""
+    place: tuple[int, ...]
+    """Where each sample's figures stand among the B * P of the batch."""
+    packed: int
+    """Most samples on a line."""
+
+    def sample_keys(self, seed: int, step: int) -> NDArray[np.uint32]:
+        """A random number for each sample, [B, P]: the same wherever the sample stands."""
+        lines, packed = self.tokens.shape[0], self.packed
+        keys = np.zeros(lines * packed, np.uint32)
+        for place, sample_id in zip(self.place, self.sample_id, strict=True):
+            digest = hashlib.blake2b(f"{seed}/{step}/{sample_id}".encode(), digest_size=4).digest()
+            keys[place] = int.from_bytes(digest, "big")
+        return keys.reshape(lines, packed)
 
 
 class BatchSource:
     """Builds the batch of any step, in any order."""
 
-    def __init__(self, plan: DataPlan, tables: Mapping[str, TokenTable], *, max_length: int) -> None:
-        self.plan, self.tables, self.max_length = plan, tables, max_length
+    def __init__(self, plan: DataPlan, tables: Mapping[str, TokenTable], *, max_length: int, packed: int = 1) -> None:
+        """Takes the plan's rows from `tables`; `packed` is the most rows that share a line."""
+        self.plan, self.tables = plan, tables
+        self.max_length, self.packed = max_length, packed
 
     def batch_at(self, step: int, schedule: Schedule, masked: frozenset[str] = frozenset()) -> TokenBatch:
         """The batch of `step`; rows whose id is in `masked` carry no loss, and all else stays what it was."""
         slots = self.plan.slots_at(step, schedule)
-        sample_ids = tuple(self.plan.sample_id(slot) for slot in slots)
+        banned = schedule.blacklist_at(step)
         tokens_BT, loss_weights_BT = _blank(len(slots), self.max_length)
+        segments_BT = np.zeros_like(tokens_BT)
+        samples: list[tuple[str, str, int]] = []
         for b, slot in enumerate(slots):
-            self.tables[slot.domain].put(slot.row, tokens_BT[b], loss_weights_BT[b])
-            if sample_ids[b] in masked:
-                loss_weights_BT[b] = 0.0
+            table, start = self.tables[slot.domain], 0
+            for p, row in enumerate(self.plan.rows_of(slot)):
+                segments_BT[b, start:] = p
+                sample_id = table.sample_ids[row]
+                end = start + table.length(row)
+                # A banned row on a line with others leaves its place empty, so that these stay where they were.
+                if sample_id not in banned:
+                    table.put(row, tokens_BT[b, start:], loss_weights_BT[b, start:])
+                    samples.append((sample_id, slot.domain, b * self.packed + p))
+                if sample_id in masked:
+                    loss_weights_BT[b, start:end] = 0.0
+                start = end
+        sample_ids, domains, places = zip(*samples, strict=True)
         return TokenBatch(
             tokens=tokens_BT,
             loss_weights=loss_weights_BT,
+            segments=segments_BT if self.packed > 1 else None,
             sample_id=sample_ids,
-            domain=tuple(slot.domain for slot in slots),
+            domain=domains,
+            place=places,
+            packed=self.packed,
         )
 
 

@@ -1,10 +1,11 @@
 """The data plan: which row each slot of each step trains on, as a pure function of seed, step and schedule.
 
-A slot is one row's place in one step. Each domain is read by a cursor that never stands still and never jumps: position
-p of a domain is row `permutation(seed, domain, epoch)[p % rows]` with epoch = p // rows. How far each cursor has come
-is a closed form over the mix segments, so nothing is remembered between steps and a change of the mix repeats and skips
-nothing. A blacklisted row's slot goes to a substitute that depends on the seed and the slot alone, so that banning one
-sample moves no other.
+A slot is one line's place in one step, and a line is one row or, when packing, several. Each domain is read by a cursor
+that never stands still and never jumps: position p of a domain is line `permutation(seed, domain, epoch)[p % lines]`
+with epoch = p // lines. How far each cursor has come is a closed form over the mix segments, so nothing is remembered
+between steps and a change of the mix repeats and skips nothing. A blacklisted row's slot goes to a substitute that
+depends on the seed and the slot alone, so that banning one sample moves no other. On a line with other rows its place
+stays empty.
 """
 
 import hashlib
@@ -18,14 +19,16 @@ from grain.experimental import index_shuffle
 from aft_contracts import Schedule
 from aft_worker.data.errors import EmptyDomain, EverythingBlacklisted, InvalidMix
 from aft_worker.data.mix import MixPattern, pattern_of
+from aft_worker.data.packing import PackedLine
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """A row of a domain, drawn for one place in a step."""
+    """A line of a domain, drawn for one place in a step."""
 
     domain: str
     row: int
+    """The line's number, which is the row's where each row has a line of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +42,16 @@ class DataPlan:
     """The spec's mixture weights, which hold until the schedule's first segment."""
     batch_size: int
     """Slots a step."""
+    lines: Mapping[str, Sequence[PackedLine]] | None = None
+    """Packed lines by domain; None where each row has a line of its own."""
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Rows by domain."""
-        return {domain: len(ids) for domain, ids in self.sample_ids.items()}
+        """Lines by domain."""
+        return {domain: len(lines) for domain, lines in (self.lines or self.sample_ids).items()}
 
     def slots_at(self, step: int, schedule: Schedule) -> tuple[Slot, ...]:
-        """The rows that `step` trains on, in row order.
+        """The lines that `step` trains on, in order.
 
         Raises:
             EverythingBlacklisted: a slot's domain has no row left.
@@ -58,31 +63,44 @@ class DataPlan:
         first = step * self.batch_size
         return tuple(self._slot(slot, segments, blacklist) for slot in range(first, first + self.batch_size))
 
+    def rows_of(self, slot: Slot) -> PackedLine:
+        """The rows on the line in `slot`, banned ones among them."""
+        return (slot.row,) if self.lines is None else self.lines[slot.domain][slot.row]
+
     def sample_id(self, slot: Slot) -> str:
-        """The id of the row in `slot`."""
-        return self.sample_ids[slot.domain][slot.row]
+        """The id of the first row in `slot`."""
+        return self.sample_ids[slot.domain][self.rows_of(slot)[0]]
 
     def _slot(self, slot: int, segments: Sequence["_Segment"], blacklist: frozenset[str]) -> Slot:
         domain, position = _cursor(slot, segments)
-        rows = len(self.sample_ids[domain])
-        if not rows:
+        lines = self._size(domain)
+        if not lines:
             raise EmptyDomain(f"Domain {domain!r} has no rows; give it data or the weight 0.", domain=domain)
-        drawn = Slot(domain=domain, row=_permuted(position % rows, rows, self.seed, domain, position // rows))
-        if not blacklist or self.sample_id(drawn) not in blacklist:
-            return drawn
-        return self._substitute(slot, domain, blacklist)
+        drawn = Slot(domain=domain, row=_permuted(position % lines, lines, self.seed, domain, position // lines))
+        return drawn if self._is_allowed(drawn, blacklist) else self._substitute(slot, domain, blacklist)
 
     def _substitute(self, slot: int, domain: str, blacklist: frozenset[str]) -> Slot:
-        """The first allowed row in an order of the whole domain that belongs to this slot alone."""
-        rows = len(self.sample_ids[domain])
-        for attempt in range(rows):
-            candidate = Slot(domain=domain, row=_permuted(attempt, rows, self.seed, domain, f"substitute {slot}"))
-            if self.sample_id(candidate) not in blacklist:
+        """The first allowed line in an order of the whole domain that belongs to this slot alone."""
+        lines = self._size(domain)
+        for attempt in range(lines):
+            candidate = Slot(domain=domain, row=_permuted(attempt, lines, self.seed, domain, f"substitute {slot}"))
+            if self._is_allowed(candidate, blacklist):
                 return candidate
         raise EverythingBlacklisted(
-            f"All {rows} rows of domain {domain!r} are blacklisted; give it other data or the weight 0.",
+            f"All {len(self.sample_ids[domain])} rows of domain {domain!r} are blacklisted; "
+            "give it other data or the weight 0.",
             domain=domain,
         )
+
+    def _size(self, domain: str) -> int:
+        return len((self.lines or self.sample_ids)[domain])
+
+    def _is_allowed(self, slot: Slot, blacklist: frozenset[str]) -> bool:
+        """Whether a row on the line may be loaded."""
+        if not blacklist:
+            return True
+        ids = self.sample_ids[slot.domain]
+        return any(ids[row] not in blacklist for row in self.rows_of(slot))
 
     def _segments(self, schedule: Schedule) -> list["_Segment"]:
         """The mix segments that matter, oldest first; of several, the last one at or before a step holds."""

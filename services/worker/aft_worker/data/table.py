@@ -39,8 +39,12 @@ class TokenTable:
     def __len__(self) -> int:
         return len(self.sample_ids)
 
+    def length(self, row: int) -> int:
+        """Tokens of a row."""
+        return int(self.starts[row + 1] - self.starts[row])
+
     def put(self, row: int, tokens_T: NDArray[np.int32], loss_weights_T: NDArray[np.float32]) -> None:
-        """Writes a row to the start of two zeroed lines of a batch."""
+        """Writes a row to the start of two zeroed stretches of a batch."""
         start, end = self.starts[row], self.starts[row + 1]
         tokens_T[: end - start] = self.tokens[start:end]
         loss_weights_T[: end - start] = self.is_target[start:end] * self.weights[row]

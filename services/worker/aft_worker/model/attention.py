@@ -1,17 +1,17 @@
 """Causal grouped-query attention with rotary positions."""
 
-# B batch, T queries, S keys, K key heads, G queries a key head, H head dimension
+# B lines of the batch, T queries, S keys, K key heads, G queries a key head, H head dimension
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from aft_worker.model.config import DecoderConfig
 from aft_worker.model.layers import KEPT, Dense, RMSNorm
-from aft_worker.model.probed.probe import Probe
+from aft_worker.model.probed.probe import Probe, product
 from aft_worker.model.rope import Rotation, rotate
 
 _LOWEST = float(np.finfo(np.float32).min)
@@ -34,7 +34,7 @@ class Attention(nnx.Module):
         self,
         x: Float[Array, "batch tokens hidden"],
         turn: Rotation,
-        mask: Bool[Array, "tokens tokens"],
+        mask: Bool[Array, "#batch tokens tokens"],
         probe: Probe | None,
     ) -> Float[Array, "batch tokens hidden"]:
         batch, tokens, _ = x.shape
@@ -55,18 +55,26 @@ def attend(
     q: Float[Array, "batch tokens heads head_dim"],
     k: Float[Array, "batch tokens kv_heads head_dim"],
     v: Float[Array, "batch tokens kv_heads head_dim"],
-    mask: Bool[Array, "tokens tokens"],
+    mask: Bool[Array, "#batch tokens tokens"],
 ) -> Float[Array, "batch tokens heads head_dim"]:
     """Each query's mean of the values it may see, weighted by softmax of the scaled products."""
     batch, tokens, heads, head_dim = q.shape
     q_BTKGH = (q * head_dim**-0.5).reshape(batch, tokens, k.shape[2], -1, head_dim)
-    scores_BKGTS = jnp.einsum("btkgh,bskh->bkgts", q_BTKGH, k)
+    scores_BKGTS = product("btkgh,bskh->bkgts", q_BTKGH, k)
     # Finite, not -inf: every row sees at least itself, and -inf would make NaN out of an overflowed row's maximum.
-    scores_BKGTS = jnp.where(mask, scores_BKGTS, _LOWEST)
-    return jnp.einsum("bkgts,bskh->btkgh", jax.nn.softmax(scores_BKGTS), v).reshape(batch, tokens, heads, head_dim)
+    scores_BKGTS = jnp.where(mask[:, None, None], scores_BKGTS, _LOWEST)
+    weights_BKGTS = jax.nn.softmax(scores_BKGTS).astype(v.dtype)
+    return jnp.einsum("bkgts,bskh->btkgh", weights_BKGTS, v).reshape(batch, tokens, heads, head_dim)
 
 
-def causal_mask(tokens: int, window: int | None) -> Bool[Array, "tokens tokens"]:
-    """Which keys (columns) each query (row) sees: itself and those before it, at most `window` of them."""
+def causal_mask(
+    tokens: int, window: int | None, segments: Int[Array, "batch tokens"] | None = None
+) -> Bool[Array, "#batch tokens tokens"]:
+    """Which keys (columns) each query (row) sees: itself and those before it, at most `window` of them.
+
+    With `segments` only those of the same sample; they lie one after another, so a distance in tokens is one in the
+    sample.
+    """
     distance = jnp.arange(tokens)[:, None] - jnp.arange(tokens)[None, :]
-    return (distance >= 0) & (distance < (window or tokens))
+    causal = ((distance >= 0) & (distance < (window or tokens)))[None]
+    return causal if segments is None else causal & (segments[:, :, None] == segments[:, None, :])

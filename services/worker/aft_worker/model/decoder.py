@@ -1,77 +1,120 @@
 """Decoder: a pre-norm transformer with gated MLP, its layers stacked and run by one scan."""
 
-from functools import partial
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from aft_contracts import ComputeType, Remat
 from aft_worker.model.attention import Attention, causal_mask
 from aft_worker.model.config import DecoderConfig
-from aft_worker.model.layers import KEPT, Dense, RMSNorm, TokenTable
+from aft_worker.model.dropout import in_layer
+from aft_worker.model.layers import KEPT, Dense, RMSNorm, TokenTable, measures
+from aft_worker.model.packing import positions_of
 from aft_worker.model.parameters import Parameters
 from aft_worker.model.probed.embedding import Tie
-from aft_worker.model.probed.head import frozen_head_nll, trained_head_nll
-from aft_worker.model.probed.probe import Probe
+from aft_worker.model.probed.head import TokenScores, frozen_head_scores, trained_head_scores
+from aft_worker.model.probed.probe import Probe, product
 from aft_worker.model.rope import Rotation, rotation
+
+RunLayer = Callable[[Array, tuple[Parameters, Array]], tuple[Array, None]]
+"""One layer of a scan: what comes in and the layer's weights and index, to what goes out."""
 
 
 class Decoder(nnx.Module):
     """Token ids in; next-token logits, or the loss of given targets, out."""
 
-    def __init__(self, config: DecoderConfig, *, trained: bool) -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: DecoderConfig,
+        *,
+        trained: bool,
+        compute: ComputeType = ComputeType.FLOAT32,
+        remat: Remat = Remat.SELECTIVE,
+    ) -> None:
+        self.config, self.compute, self.remat = config, compute, remat
         self.embed_tokens = TokenTable(config.vocab_size, config.hidden_size, trained=trained)
         self.layers = Layer((config.layers,), config, trained=trained)
         self.norm = RMSNorm((), config.hidden_size, eps=config.norm_eps, trained=trained)
         self.lm_head = None if config.tied_head else TokenTable(config.vocab_size, config.hidden_size, trained=trained)
 
-    def logits(self, tokens: Int[Array, "batch tokens"]) -> Float[Array, "batch tokens vocab"]:
+    def logits(
+        self, tokens: Int[Array, "batch tokens"], segments: Int[Array, "batch tokens"] | None = None
+    ) -> Float[Array, "batch tokens vocab"]:
         """Next-token logits at every position, by plain operations."""
-        hidden, _ = self._hidden(tokens, None)
-        return jnp.einsum("btd,vd->btv", hidden, self._head.rows[...])
+        hidden, _ = self._hidden(tokens, segments, None)
+        return product("btd,vd->btv", hidden, self._head.rows[...].astype(hidden.dtype))
 
-    def nll(
+    def scores(
         self,
         tokens: Int[Array, "batch tokens"],
         targets: Int[Array, "batch tokens"],
         needed: Bool[Array, "batch tokens"],
-        probe: Probe | None,
-    ) -> Float[Array, "batch tokens"]:
-        """Cross-entropy of `targets` in nats where `needed`, else 0.
+        *,
+        segments: Int[Array, "batch tokens"] | None = None,
+        probe: Probe | None = None,
+    ) -> TokenScores:
+        """What the head says of `targets` where `needed`, else zeros.
 
         With a probe its gradients are those that `probe` describes; without one, frozen or not, the head is treated as
         frozen, so that nothing but the value and the gradients of what lies before the head may be taken from it.
         """
-        hidden, tie = self._hidden(tokens, probe)
+        hidden, tie = self._hidden(tokens, segments, probe)
         table = self._head.rows[...]
-        if probe is not None and self._head.trained:
+        if measures(probe) and self._head.trained:
             tie = tie if self.lm_head is None else None
-            return trained_head_nll(hidden, table, tie, tokens, targets, needed, probe)
-        flat = frozen_head_nll(hidden.reshape(-1, hidden.shape[-1]), table, targets.ravel(), needed.ravel())
-        return flat.reshape(tokens.shape)
+            return trained_head_scores(hidden, table, tie, tokens, targets, needed, probe)
+        flat = frozen_head_scores(
+            hidden.reshape(-1, hidden.shape[-1]), table.astype(hidden.dtype), targets.ravel(), needed.ravel()
+        )
+        return TokenScores(*(values.reshape(tokens.shape) for values in flat))
 
     @property
     def _head(self) -> TokenTable:
         return self.embed_tokens if self.lm_head is None else self.lm_head
 
     def _hidden(
-        self, tokens: Int[Array, "batch tokens"], probe: Probe | None
+        self,
+        tokens: Int[Array, "batch tokens"],
+        segments: Int[Array, "batch tokens"] | None,
+        probe: Probe | None,
     ) -> tuple[Float[Array, "batch tokens hidden"], Tie | None]:
         length = tokens.shape[1]
-        turn = rotation(self.config.rope, self.config.head_dim, length)
-        mask = causal_mask(length, self.config.sliding_window)
+        turn = rotation(self.config.rope, self.config.head_dim, positions_of(length, segments))
+        mask = causal_mask(length, self.config.sliding_window, segments)
         structure, weights = nnx.split(self.layers)
 
-        @partial(jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names(KEPT), prevent_cse=False)
-        def run_layer(x: Array, layer_weights: Parameters) -> tuple[Array, None]:
-            return nnx.merge(structure, layer_weights)(x, turn, mask, probe), None
+        def run_layer(x: Array, layer: tuple[Parameters, Array]) -> tuple[Array, None]:
+            layer_weights, index = layer
+            return nnx.merge(structure, layer_weights)(x, turn, mask, _in_layer(probe, index)), None
 
         x, tie = self.embed_tokens.look_up(tokens, probe)
         # One compiled layer run many times: unrolled, SmolLM2 compiles four times as long and is no faster.
-        x, _ = jax.lax.scan(run_layer, x, weights)
+        layers = (weights, jnp.arange(self.config.layers))
+        x, _ = jax.lax.scan(rematerialised(run_layer, self.remat), x.astype(self.compute.value), layers)
         return self.norm(x, probe), tie
+
+
+def rematerialised(run_layer: RunLayer, remat: Remat) -> RunLayer:
+    """`run_layer`, remembering for its backward pass what `remat` says."""
+    match remat:
+        case Remat.NONE:
+            return run_layer
+        case Remat.SELECTIVE:
+            policy = jax.checkpoint_policies.save_only_these_names(KEPT)
+        case Remat.FULL:
+            policy = jax.checkpoint_policies.nothing_saveable
+    # Inside a scan nothing can be merged with the forward pass, so nothing has to be kept from it.
+    checkpointed: RunLayer = jax.checkpoint(run_layer, policy=policy, prevent_cse=False)
+    return checkpointed
+
+
+def _in_layer(probe: Probe | None, index: Int[Array, ""]) -> Probe | None:
+    if probe is None or probe.noise is None:
+        return probe
+    return probe._replace(noise=in_layer(probe.noise, index))
 
 
 class Layer(nnx.Module):
@@ -88,7 +131,7 @@ class Layer(nnx.Module):
         self,
         x: Float[Array, "batch tokens hidden"],
         turn: Rotation,
-        mask: Bool[Array, "tokens tokens"],
+        mask: Bool[Array, "#batch tokens tokens"],
         probe: Probe | None,
     ) -> Float[Array, "batch tokens hidden"]:
         x = x + self.self_attn(self.input_layernorm(x, probe), turn, mask, probe)

@@ -1,5 +1,6 @@
 """LoadedModel: a decoder with its weights on the mesh, trained and frozen ones apart."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from aft_contracts import LoraSpec
+from aft_contracts import ComputeType, LoraSpec, Remat
 from aft_worker.model import hf_names
 from aft_worker.model.config import DecoderConfig, read_config
 from aft_worker.model.decoder import Decoder
@@ -34,8 +35,18 @@ class LoadedModel:
     frozen: Parameters
 
 
-def load_model(path: Path, *, lora: LoraSpec | None, seed: int, mesh: Mesh) -> LoadedModel:
-    """The model in the Hugging Face directory `path`, in float32, with fresh adapters where `lora` asks for them.
+def load_model(
+    path: Path,
+    *,
+    lora: LoraSpec | None,
+    seed: int,
+    mesh: Mesh,
+    compute: ComputeType = ComputeType.FLOAT32,
+    remat: Remat = Remat.SELECTIVE,
+) -> LoadedModel:
+    """The model in the Hugging Face directory `path`, with fresh adapters where `lora` asks for them.
+
+    Trained parameters are float32, frozen ones of the type that layers compute in.
 
     Raises:
         ModelFileMissing, UnknownModelFamily, InvalidModelConfig, WeightMismatch: what is wrong with the directory.
@@ -44,12 +55,17 @@ def load_model(path: Path, *, lora: LoraSpec | None, seed: int, mesh: Mesh) -> L
     if not path.is_dir():
         raise ModelFileMissing(path, "it is the model's directory")
     config = read_config(path)
-    graphdef, trainable, frozen = _empty(config, lora)
+    graphdef, trainable, frozen = _empty(
+        lambda: Decoder(config, trained=lora is None, compute=compute, remat=remat), lora
+    )
     files = WeightFiles(path)
     _refuse_unread(files, config, [*flat(trainable), *flat(frozen)])
 
     def value(path: ParameterPath, variable: nnx.Variable[Any]) -> Array:
         return _value(path, variable, files, seed, mesh)
+
+    def frozen_value(path: ParameterPath, variable: nnx.Variable[Any]) -> Array:
+        return value(path, variable).astype(compute.value)
 
     return LoadedModel(
         model_dir=path,
@@ -57,18 +73,20 @@ def load_model(path: Path, *, lora: LoraSpec | None, seed: int, mesh: Mesh) -> L
         lora=lora,
         graphdef=graphdef,
         trainable=with_values(trainable, value),
-        frozen=with_values(frozen, value),
+        frozen=with_values(frozen, frozen_value),
     )
 
 
-def _empty(config: DecoderConfig, lora: LoraSpec | None) -> tuple[nnx.GraphDef[Decoder], Parameters, Parameters]:
+def _empty(
+    decoder: Callable[[], Decoder], lora: LoraSpec | None
+) -> tuple[nnx.GraphDef[Decoder], Parameters, Parameters]:
     """The decoder's structure and its parameters' shapes, without memory behind them."""
 
     def build() -> Decoder:
-        decoder = Decoder(config, trained=lora is None)
+        built = decoder()
         if lora is not None:
-            add_adapters(decoder, lora)
-        return decoder
+            add_adapters(built, lora)
+        return built
 
     trained = nnx.Param if lora is None else LowRank
     graphdef, trainable, *rest = nnx.split(nnx.eval_shape(build), trained, ...)

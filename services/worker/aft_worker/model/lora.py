@@ -25,7 +25,7 @@ def add_adapters(decoder: Decoder, lora: LoraSpec) -> None:
     if unknown:
         raise UnknownLoraTarget(unknown, layers)
     for target in targets:
-        layers[target].add_adapter(lora.rank, lora.alpha)
+        layers[target].add_adapter(target, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout)
 
 
 def dense_layers(decoder: Decoder) -> dict[str, Dense]:

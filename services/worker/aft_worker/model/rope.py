@@ -1,23 +1,23 @@
 """Rotary position embedding (Su et al., 2021), with linear and Llama 3.1 scaling."""
 
-# T tokens, P pairs (half the head dimension)
+# B lines of the batch, T tokens, P pairs (half the head dimension)
 
 import math
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from aft_worker.model.config import Rope
 
-Rotation = tuple[Float[Array, "tokens pairs"], Float[Array, "tokens pairs"]]
+Rotation = tuple[Float[Array, "#batch tokens pairs"], Float[Array, "#batch tokens pairs"]]
 """Cosine and sine of every position's angles."""
 
 
-def rotation(rope: Rope, head_dim: int, tokens: int) -> Rotation:
-    """The rotation of positions 0 to `tokens` - 1."""
-    angles_TP = jnp.arange(tokens, dtype=jnp.float32)[:, None] * jnp.asarray(frequencies(rope, head_dim))
-    return jnp.cos(angles_TP), jnp.sin(angles_TP)
+def rotation(rope: Rope, head_dim: int, positions: Int[Array, "#batch tokens"]) -> Rotation:
+    """The rotation of each position."""
+    angles_BTP = positions[:, :, None].astype(jnp.float32) * jnp.asarray(frequencies(rope, head_dim))
+    return jnp.cos(angles_BTP), jnp.sin(angles_BTP)
 
 
 def frequencies(rope: Rope, head_dim: int) -> np.ndarray:
@@ -38,6 +38,7 @@ def rotate(
     x: Float[Array, "batch tokens heads head_dim"], turn: Rotation
 ) -> Float[Array, "batch tokens heads head_dim"]:
     """`x` with element i and i + head_dim/2 of each head turned as one pair (Hugging Face's layout)."""
-    cos_TP, sin_TP = turn[0][:, None, :], turn[1][:, None, :]
-    first, second = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate([first * cos_TP - second * sin_TP, second * cos_TP + first * sin_TP], axis=-1)
+    cos_BT1P, sin_BT1P = turn[0][:, :, None, :], turn[1][:, :, None, :]
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    turned = jnp.concatenate([first * cos_BT1P - second * sin_BT1P, second * cos_BT1P + first * sin_BT1P], axis=-1)
+    return turned.astype(x.dtype)

@@ -39,7 +39,8 @@ class EvalLoss:
             trainable: Parameters, frozen: Parameters, tokens: Array, loss_weights: Array
         ) -> tuple[Array, Array]:
             batch = weighting(tokens, loss_weights)
-            nll_BT = nnx.merge(self._graphdef, trainable, frozen).nll(tokens, batch.targets, batch.needed, None)
+            decoder = nnx.merge(self._graphdef, trainable, frozen)
+            nll_BT = decoder.scores(tokens, batch.targets, batch.needed).nll
             return jax.lax.psum((batch.weights * nll_BT).sum(), "data"), jax.lax.psum(batch.totals.sum(), "data")
 
         rows, whole = PartitionSpec("data"), PartitionSpec()

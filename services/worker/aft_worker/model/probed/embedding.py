@@ -1,6 +1,6 @@
 """The token embedding, trained, with the part that it shares with a tied head."""
 
-# B batch, T tokens, D hidden size, V vocabulary
+# B lines of the batch, T tokens, D hidden size, V vocabulary
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from aft_worker.model.probed.probe import Probe
+from aft_worker.model.probed.probe import Probe, product
 
 Tie = Float[Array, "batch tokens hidden"]
 """Zeros that the embedding hands to a tied head.
@@ -29,17 +29,17 @@ def embed(
 
 
 def _embed_forward(tokens: Array, table: Array, probe: Probe) -> tuple[tuple[Array, Tie], Any]:
-    return embed(tokens, table, probe), (tokens, table, probe.shares)
+    return embed(tokens, table, probe), (tokens, table, probe)
 
 
 def _embed_backward(saved: Any, cotangents: tuple[Array, Tie]) -> tuple[None, Array, Probe]:
-    tokens, table, shares = saved
+    tokens, table, probe = saved
     g_BTD, head_rows_BTD = cotangents
     same_BTT = tokens[:, :, None] == tokens[:, None, :]
-    gram_BTT = jnp.einsum("btd,bsd->bts", g_BTD, g_BTD)
-    squared_norms = jnp.where(same_BTT, gram_BTT, 0.0).sum((1, 2)) + 2.0 * (g_BTD * head_rows_BTD).sum((1, 2))
-    d_table = jnp.zeros_like(table).at[tokens].add(g_BTD * shares[:, None, None])
-    return None, d_table, Probe(squared_norms, jnp.zeros_like(shares))
+    gram_BTT = jnp.where(same_BTT, probe.within_samples(product("btd,bsd->bts", g_BTD, g_BTD)), 0.0)
+    own_BT = gram_BTT.sum(2) + 2.0 * (g_BTD * head_rows_BTD).sum(2)
+    d_table = jnp.zeros_like(table).at[tokens].add(probe.weigh(g_BTD))
+    return None, d_table, probe.cotangent(probe.sum_by_sample(own_BT))
 
 
 embed.defvjp(_embed_forward, _embed_backward)

@@ -1,61 +1,75 @@
 """The language-model head and its cross-entropy as one operation, with a frozen table and with a trained one."""
 
-# B batch, T tokens, N = B * T positions, C positions a chunk, D hidden size, V vocabulary
+# B lines of the batch, T tokens, N = B * T positions, C positions a chunk, D hidden size, V vocabulary
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from aft_worker.model.probed.embedding import Tie
-from aft_worker.model.probed.probe import Probe, dense_gradient
+from aft_worker.model.probed.probe import Probe, dense_gradient, product
 
 CHUNK_LOGITS = 2**23
 """Logits that are in memory at a time under a frozen head (32 MiB in float32)."""
 
 
+class TokenScores(NamedTuple):
+    """What the head says of each target; zeros where no target is scored."""
+
+    nll: Float[Array, "*positions"]
+    """Cross-entropy, in nats."""
+    hits: Float[Array, "*positions"]
+    """1 where the target was the model's first choice, else 0; not differentiated."""
+
+
 @jax.custom_vjp
-def frozen_head_nll(
+def frozen_head_scores(
     hidden: Float[Array, "positions hidden"],
     table: Float[Array, "vocab hidden"],
     targets: Int[Array, " positions"],
     needed: Bool[Array, " positions"],
-) -> Float[Array, " positions"]:
-    """`logsumexp(h E') - (h E')[target]` in nats where `needed`, else 0; the table is not trained.
+) -> TokenScores:
+    """`logsumexp(h E') - (h E')[target]` and whether the target led, where `needed`; the table is not trained.
 
     Positions that carry no loss are never multiplied with the table, and no array of positions x vocabulary exists.
     """
-    nll_N: Array = _in_chunks(_chunk_nll, hidden, table, targets, needed)
-    return nll_N
+    return TokenScores(*_in_chunks(_chunk_scores, hidden, table, targets, needed))
 
 
-def _frozen_forward(hidden: Array, table: Array, targets: Array, needed: Array) -> tuple[Array, Array]:
+def _frozen_forward(hidden: Array, table: Array, targets: Array, needed: Array) -> tuple[TokenScores, Array]:
     # The gradient is linear in the cotangent of each position, so it is made here, while the logits are at hand.
-    nll_N, pull_ND = _in_chunks(_chunk_nll_and_pull, hidden, table, targets, needed)
-    return nll_N, pull_ND
+    nll_N, hits_N, pull_ND = _in_chunks(_chunk_scores_and_pull, hidden, table, targets, needed)
+    return TokenScores(nll_N, hits_N), pull_ND
 
 
-def _frozen_backward(pull_ND: Array, g_N: Array) -> tuple[Array, None, None, None]:
-    return pull_ND * g_N[:, None], None, None, None
+def _frozen_backward(pull_ND: Array, g: TokenScores) -> tuple[Array, None, None, None]:
+    return pull_ND * g.nll[:, None].astype(pull_ND.dtype), None, None, None
 
 
-frozen_head_nll.defvjp(_frozen_forward, _frozen_backward)
+frozen_head_scores.defvjp(_frozen_forward, _frozen_backward)
 
 
-def _chunk_nll(hidden: Array, table: Array, targets: Array) -> Array:
-    logits_CV = jnp.einsum("cd,vd->cv", hidden, table)
-    return jax.nn.logsumexp(logits_CV, axis=1) - _at(logits_CV, targets)
+def _chunk_scores(hidden: Array, table: Array, targets: Array) -> tuple[Array, Array]:
+    logits_CV = product("cd,vd->cv", hidden, table)
+    own_C = _at(logits_CV, targets)
+    return jax.nn.logsumexp(logits_CV, axis=1) - own_C, _is_first(own_C, logits_CV.max(1))
 
 
-def _chunk_nll_and_pull(hidden: Array, table: Array, targets: Array) -> tuple[Array, Array]:
-    logits_CV = jnp.einsum("cd,vd->cv", hidden, table)
+def _chunk_scores_and_pull(hidden: Array, table: Array, targets: Array) -> tuple[Array, Array, Array]:
+    logits_CV = product("cd,vd->cv", hidden, table)
     top_C = logits_CV.max(1)
     exp_CV = jnp.exp(logits_CV - top_C[:, None])
     sum_C = exp_CV.sum(1)
-    pull_CD = (exp_CV @ table) / sum_C[:, None] - table[targets]
-    return jnp.log(sum_C) + top_C - _at(logits_CV, targets), pull_CD
+    own_C = _at(logits_CV, targets)
+    pull_CD = product("cv,vd->cd", exp_CV.astype(table.dtype), table) / sum_C[:, None] - table[targets]
+    return jnp.log(sum_C) + top_C - own_C, _is_first(own_C, top_C), pull_CD.astype(hidden.dtype)
+
+
+def _is_first(own: Array, top: Array) -> Array:
+    return (own >= top).astype(jnp.float32)
 
 
 def _at(logits: Float[Array, "*shape vocab"], targets: Int[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -85,13 +99,13 @@ def _in_chunks(
     def put_back(leaf: Array) -> Array:
         flat = leaf.reshape(chunks * size, *leaf.shape[2:])[:positions]
         back = jnp.zeros_like(flat).at[order_N].set(flat, unique_indices=True)
-        return jnp.where(needed.reshape(-1, *[1] * (back.ndim - 1)), back, 0.0)
+        return jnp.where(needed.reshape(-1, *[1] * (back.ndim - 1)), back, jnp.zeros((), back.dtype))
 
     return jax.tree.map(put_back, stacked)
 
 
 @jax.custom_vjp
-def trained_head_nll(
+def trained_head_scores(
     hidden: Float[Array, "batch tokens hidden"],
     table: Float[Array, "vocab hidden"],
     tie: Tie | None,
@@ -99,37 +113,42 @@ def trained_head_nll(
     targets: Int[Array, "batch tokens"],
     needed: Bool[Array, "batch tokens"],
     probe: Probe,
-) -> Float[Array, "batch tokens"]:
+) -> TokenScores:
     """The same with the table trained; `tie` comes from the embedding when both share the table, else None."""
     return _trained_forward(hidden, table, tie, tokens, targets, needed, probe)[0]
 
 
 def _trained_forward(
     hidden: Array, table: Array, tie: Tie | None, tokens: Array, targets: Array, needed: Array, probe: Probe
-) -> tuple[Array, Any]:
-    logits_BTV = jnp.einsum("btd,vd->btv", hidden, table)
-    lse_BT = jax.nn.logsumexp(logits_BTV, axis=-1)
-    nll_BT = jnp.where(needed, lse_BT - _at(logits_BTV, targets), 0.0)
+) -> tuple[TokenScores, Any]:
+    logits_BTV = product("btd,vd->btv", hidden, table.astype(hidden.dtype))
+    lse_BT, own_BT = jax.nn.logsumexp(logits_BTV, axis=-1), _at(logits_BTV, targets)
+    scores = TokenScores(
+        nll=jnp.where(needed, lse_BT - own_BT, 0.0),
+        hits=jnp.where(needed, _is_first(own_BT, logits_BTV.max(-1)), 0.0),
+    )
     tied_tokens = None if tie is None else tokens
-    return nll_BT, (hidden, table, logits_BTV, lse_BT, tied_tokens, targets, needed, probe.shares)
+    return scores, (hidden, table, logits_BTV, lse_BT, tied_tokens, targets, needed, probe)
 
 
-def _trained_backward(saved: Any, g_BT: Array) -> tuple[Array, Array, Tie | None, None, None, None, Probe]:
-    hidden, table, logits_BTV, lse_BT, tied_tokens, targets, needed, shares = saved
+def _trained_backward(saved: Any, g: TokenScores) -> tuple[Array, Array, Tie | None, None, None, None, Probe]:
+    hidden, table, logits_BTV, lse_BT, tied_tokens, targets, needed, probe = saved
     # A comparison with iota fuses into the pass over the logits; the gradient of take_along_axis would scatter.
     is_target_BTV = targets[..., None] == jnp.arange(table.shape[0])
-    g_logits_BTV = jnp.where(needed, g_BT, 0.0)[..., None] * (jnp.exp(logits_BTV - lse_BT[..., None]) - is_target_BTV)
-    d_table, squared_norms = dense_gradient(g_logits_BTV, hidden, shares)
-    d_hidden = jnp.einsum("btv,vd->btd", g_logits_BTV, table)
-    d_tie = None if tied_tokens is None else _looked_up_rows(g_logits_BTV, hidden, tied_tokens)
-    return d_hidden, d_table, d_tie, None, None, None, Probe(squared_norms, jnp.zeros_like(shares))
+    g_BT1 = jnp.where(needed, g.nll, 0.0)[..., None]
+    g_logits_BTV = (g_BT1 * (jnp.exp(logits_BTV - lse_BT[..., None]) - is_target_BTV)).astype(hidden.dtype)
+    d_table, squared_norms = dense_gradient(g_logits_BTV, hidden, probe)
+    d_hidden = jnp.einsum("btv,vd->btd", g_logits_BTV, table.astype(hidden.dtype))
+    d_tie = None if tied_tokens is None else _looked_up_rows(g_logits_BTV, hidden, tied_tokens, probe)
+    return d_hidden, d_table, d_tie, None, None, None, probe.cotangent(squared_norms)
 
 
-def _looked_up_rows(g_logits_BTV: Array, hidden: Array, tokens: Array) -> Tie:
+def _looked_up_rows(g_logits_BTV: Array, hidden: Array, tokens: Array, probe: Probe) -> Tie:
     """Of each sample's own gradient of the table, the rows that its tokens look up in the embedding."""
     batch, length = tokens.shape
     columns = jnp.broadcast_to(tokens[:, None, :], (batch, length, length))
-    return jnp.einsum("bst,bsd->btd", jnp.take_along_axis(g_logits_BTV, columns, axis=2), hidden)
+    picked_BST = probe.within_samples(jnp.take_along_axis(g_logits_BTV, columns, axis=2))
+    return product("bst,bsd->btd", picked_BST, hidden)
 
 
-trained_head_nll.defvjp(_trained_forward, _trained_backward)
+trained_head_scores.defvjp(_trained_forward, _trained_backward)
