@@ -259,3 +259,49 @@ def test_a_window_of_another_generation_than_its_schedule_is_refused(
     spec = window(0, 4).model_copy(update={"generation": 1})
     with pytest.raises(GenerationMismatch):
         open_session(make_spec()).train_window(spec)
+
+
+ALL_AT_ONCE = {
+    "data": {"packing": True, "max_packed_rows": 3},
+    "model": {"lora": {"rank": 2, "alpha": 4, "dropout": 0.2}, "compute": "bfloat16", "remat": "full"},
+    "optim": {"accumulation_steps": 2},
+}
+
+
+def with_everything(spec: RunSpec) -> RunSpec:
+    """The spec with packing, dropout, bfloat16, full rematerialisation and accumulation."""
+    fields = spec.model_dump(mode="json")
+    return RunSpec.model_validate(fields | {key: fields[key] | changes for key, changes in ALL_AT_ONCE.items()})
+
+
+def test_packed_run_survives_restart_ban_mix_and_rollback_bit_identically(
+    make_spec: MakeSpec, open_session: OpenSession
+) -> None:
+    spec = with_everything(make_spec())
+    unbroken, before = open_session(spec, "unbroken"), open_session(spec)
+    first = trained(unbroken, 6)
+    suspects = [sample.sample_id for sample in first.metrics.steps[2].samples][:2]
+    schedule = Schedule().with_blacklisted(suspects, step=6, cause="test").with_mix({"asked": 1.0, "text": 3.0}, step=6)
+    result = unbroken.train_window(window(6, 6, schedule, index=1))
+    assert all(sample.sample_id not in suspects for step in result.metrics.steps for sample in step.samples)
+
+    trained(before, 6)
+    after = open_session(spec)
+    resumed = after.train_window(window(6, 6, schedule, index=1))
+    assert resumed.state_digest == result.state_digest
+    assert measured(resumed.metrics.steps) == measured(result.metrics.steps)
+
+    back = schedule.rolled_back(6)
+    assert unbroken.train_window(window(6, 6, back, index=2)).state_digest == result.state_digest
+    assert unbroken.trainer.train_step.compilations == after.trainer.train_step.compilations == 1
+
+
+def test_packed_steps_name_more_samples_than_lines(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    spec = with_everything(make_spec(optim={"steps": 40, "batch_size": 2}))
+    result = trained(open_session(spec), 8)
+    counts = [len(step.samples) for step in result.metrics.steps]
+    assert max(counts) > 2
+    for step in result.metrics.steps:
+        assert step.tokens == sum(sample.tokens for sample in step.samples)
+        assert all(sample.tokens > 0 and sample.loss > 0 and sample.grad_norm > 0 for sample in step.samples)
+        assert all(0.0 <= sample.accuracy <= 1.0 for sample in step.samples)

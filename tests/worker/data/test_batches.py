@@ -9,6 +9,7 @@ import pytest
 from aft_contracts import OnBadRow, Schedule
 from aft_worker.data.batches import BatchSource, held_out_batches
 from aft_worker.data.encoder import load_encoder
+from aft_worker.data.packing import packed_lines
 from aft_worker.data.plan import DataPlan
 from aft_worker.data.table import TokenTable, load_table
 
@@ -46,6 +47,51 @@ def test_masking_takes_the_loss_of_those_rows_alone(table: TokenTable) -> None:
     expected = plain.loss_weights.copy()
     expected[2] = 0.0
     np.testing.assert_array_equal(masked.loss_weights, expected)
+
+
+def test_packed_lines_hold_what_the_rows_hold_alone(table: TokenTable) -> None:
+    lines = packed_lines(np.diff(table.starts).tolist(), capacity=12, most_rows=3)
+    plan = DataPlan(seed=0, sample_ids={"d": table.sample_ids}, weights={"d": 1.0}, batch_size=4, lines={"d": lines})
+    source = BatchSource(plan, {"d": table}, max_length=12, packed=3)
+    seen = set()
+    for step in range(3):
+        batch = source.batch_at(step, Schedule())
+        assert batch.segments is not None
+        for sample_id, place in zip(batch.sample_id, batch.place, strict=True):
+            line, segment = divmod(place, 3)
+            own = batch.segments[line] == segment
+            row, length = int(sample_id[1:]), table.length(int(sample_id[1:]))
+            alone = np.zeros(12, np.int32), np.zeros(12, np.float32)
+            table.put(row, *alone)
+            np.testing.assert_array_equal(batch.tokens[line, own][:length], alone[0][:length])
+            np.testing.assert_array_equal(batch.loss_weights[line, own][:length], alone[1][:length])
+            seen.add(sample_id)
+    assert seen == set(table.sample_ids)
+
+
+def test_a_banned_row_leaves_its_place_empty_and_its_neighbours_alone(table: TokenTable) -> None:
+    plan = DataPlan(
+        seed=0, sample_ids={"d": table.sample_ids}, weights={"d": 1.0}, batch_size=1, lines={"d": [(3, 0, 1)]}
+    )
+    source = BatchSource(plan, {"d": table}, max_length=12, packed=3)
+    plain = source.batch_at(0, Schedule())
+    without = source.batch_at(0, Schedule().with_blacklisted(["r0"], step=0, cause="test"))
+    assert (plain.sample_id, plain.place) == (("r3", "r0", "r1"), (0, 1, 2))
+    assert (without.sample_id, without.place) == (("r3", "r1"), (0, 2))
+    np.testing.assert_array_equal(without.segments, plain.segments)
+    place = np.asarray(plain.segments == 1)
+    assert not without.tokens[place].any()
+    assert not without.loss_weights[place].any()
+    np.testing.assert_array_equal(without.tokens[~place], plain.tokens[~place])
+    np.testing.assert_array_equal(without.loss_weights[~place], plain.loss_weights[~place])
+
+
+def test_sample_keys_belong_to_sample_and_step(table: TokenTable) -> None:
+    batch = source_of(table).batch_at(3, Schedule())
+    keys = batch.sample_keys(0, 3)
+    assert (keys.shape, keys.dtype) == ((4, 1), np.uint32)
+    assert len({*keys.ravel().tolist(), *batch.sample_keys(0, 4).ravel().tolist()}) == 8
+    np.testing.assert_array_equal(keys, batch.sample_keys(0, 3))
 
 
 def test_held_out_rows_come_once_each_in_constant_shapes(table: TokenTable) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aft_contracts import LoraSpec
+from aft_contracts import ComputeType, LoraSpec, Remat
 from aft_worker.model.load import LoadedModel, load_model
 from aft_worker.model.mesh import make_mesh
 from aft_worker.train.gradients import Lines
@@ -43,9 +43,16 @@ def compiled_once() -> Iterator[None]:
 def load_tiny(tmp_path: Path) -> LoadTiny:
     """Loads a tiny model; adapters have a B that is not zero, so that A has a gradient."""
 
-    def load(*, lora: LoraSpec | None = None, fresh: bool = False, **config: object) -> LoadedModel:
+    def load(
+        *,
+        lora: LoraSpec | None = None,
+        fresh: bool = False,
+        compute: ComputeType = ComputeType.FLOAT32,
+        remat: Remat = Remat.SELECTIVE,
+        **config: object,
+    ) -> LoadedModel:
         model_dir = write_tiny_model(tmp_path / "model", **config)
-        model = load_model(model_dir, lora=lora, seed=0, mesh=make_mesh())
+        model = load_model(model_dir, lora=lora, seed=0, mesh=make_mesh(), compute=compute, remat=remat)
         if lora is None or fresh:
             return model
         draw = np.random.default_rng(0)
