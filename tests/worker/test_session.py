@@ -262,7 +262,7 @@ def test_a_window_of_another_generation_than_its_schedule_is_refused(
 
 
 ALL_AT_ONCE = {
-    "data": {"packing": True, "max_packed_rows": 3},
+    "data": {"packing": True, "max_packed_rows": 3, "max_length": 40},
     "model": {"lora": {"rank": 2, "alpha": 4, "dropout": 0.2}, "compute": "bfloat16", "remat": "full"},
     "optim": {"accumulation_steps": 2},
 }
