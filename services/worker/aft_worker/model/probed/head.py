@@ -127,27 +127,29 @@ def _trained_forward(
         nll=jnp.where(needed, lse_BT - own_BT, 0.0),
         hits=jnp.where(needed, _is_first(own_BT, logits_BTV.max(-1)), 0.0),
     )
+    # A comparison with iota fuses into the pass over the logits; the gradient of take_along_axis would scatter.
+    is_target_BTV = targets[..., None] == jnp.arange(table.shape[0])
+    # The one array as wide as the vocabulary that waits for the backward pass: the gradient but for each token's factor.
+    pull_BTV = (jnp.exp(logits_BTV - lse_BT[..., None]) - is_target_BTV).astype(hidden.dtype)
     tied_tokens = None if tie is None else tokens
-    return scores, (hidden, table, logits_BTV, lse_BT, tied_tokens, targets, needed, probe)
+    return scores, (hidden, table, pull_BTV, tied_tokens, needed, probe)
 
 
 def _trained_backward(saved: Any, g: TokenScores) -> tuple[Array, Array, Tie | None, None, None, None, Probe]:
-    hidden, table, logits_BTV, lse_BT, tied_tokens, targets, needed, probe = saved
-    # A comparison with iota fuses into the pass over the logits; the gradient of take_along_axis would scatter.
-    is_target_BTV = targets[..., None] == jnp.arange(table.shape[0])
-    g_BT1 = jnp.where(needed, g.nll, 0.0)[..., None]
-    g_logits_BTV = (g_BT1 * (jnp.exp(logits_BTV - lse_BT[..., None]) - is_target_BTV)).astype(hidden.dtype)
-    d_table, squared_norms = dense_gradient(g_logits_BTV, hidden, probe)
-    d_hidden = jnp.einsum("btv,vd->btd", g_logits_BTV, table.astype(hidden.dtype))
-    d_tie = None if tied_tokens is None else _looked_up_rows(g_logits_BTV, hidden, tied_tokens, probe)
+    hidden, table, pull_BTV, tied_tokens, needed, probe = saved
+    g_BT1 = jnp.where(needed, g.nll, 0.0)[..., None].astype(hidden.dtype)
+    # Each token's factor goes to the narrow side of every product.
+    d_table, squared_norms = dense_gradient(pull_BTV, hidden * g_BT1, probe)
+    d_hidden = jnp.einsum("btv,vd->btd", pull_BTV, table.astype(hidden.dtype)) * g_BT1
+    d_tie = None if tied_tokens is None else _looked_up_rows(pull_BTV, hidden * g_BT1, tied_tokens, probe)
     return d_hidden, d_table, d_tie, None, None, None, probe.cotangent(squared_norms)
 
 
-def _looked_up_rows(g_logits_BTV: Array, hidden: Array, tokens: Array, probe: Probe) -> Tie:
+def _looked_up_rows(pull_BTV: Array, hidden: Array, tokens: Array, probe: Probe) -> Tie:
     """Of each sample's own gradient of the table, the rows that its tokens look up in the embedding."""
     batch, length = tokens.shape
     columns = jnp.broadcast_to(tokens[:, None, :], (batch, length, length))
-    picked_BST = probe.within_samples(jnp.take_along_axis(g_logits_BTV, columns, axis=2))
+    picked_BST = probe.within_samples(jnp.take_along_axis(pull_BTV, columns, axis=2))
     return product("bst,bsd->btd", picked_BST, hidden)
 
 

@@ -80,7 +80,9 @@ def dense_gradient(
     """Of y = x W, with g the gradient at y: the weighted gradient of W, and each sample's squared norm of its own."""
     if gram_is_cheaper(x.shape[1], x.shape[2], g.shape[2], probe.packed):
         gram_BTT = product("bti,bsi->bts", x, x) * product("bto,bso->bts", g, g)
-        weighted_IO = product("bti,bto->io", probe.weigh(x), g)
+        # The narrower side is the one to copy: a head's gradient is as wide as the vocabulary.
+        left, right = (probe.weigh(x), g) if x.shape[2] <= g.shape[2] else (x, probe.weigh(g))
+        weighted_IO = product("bti,bto->io", left, right)
         return weighted_IO, probe.sum_by_sample(probe.within_samples(gram_BTT).sum(2))
     return _sample_by_sample(x, g, probe)
 
