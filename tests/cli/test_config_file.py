@@ -56,7 +56,9 @@ def test_relative_paths_are_taken_from_the_files_folder(tmp_path: Path, monkeypa
         "chat": str(tmp_path / "configs/rows/chat.jsonl"),
         "other": "/abs/other.jsonl",
     }
-    assert spec.data.evaluation == {"chat": str(tmp_path / "held.jsonl")}
+    assert {name: source.path for name, source in spec.data.evaluation.items()} == {
+        "chat": str(tmp_path / "held.jsonl")
+    }
     assert spec.optim.learning_rate == 2e-4, "YAML 1.1 reads 2e-4 as text"
 
 

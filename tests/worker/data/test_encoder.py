@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from aft_worker.data.chat_template import PLAIN_TEMPLATE, ChatTemplate, UnrenderableChat
+from aft_worker.data.chat_template import ChatTemplate, UnrenderableChat
+from aft_worker.data.content import Chat, Completion, Text
 from aft_worker.data.encoder import Encoded, RowEncoder, load_encoder
 from aft_worker.data.errors import TokenizerUnusable
-from aft_worker.data.rows import Chat, Completion, Text
+from aft_worker.data.template_files import PLAIN_TEMPLATE
 from examples.tiny_model import write_tiny_model
 
 CHAT = Chat(
