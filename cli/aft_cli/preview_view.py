@@ -23,7 +23,9 @@ def preview_lines(preview: DataPreview, *, is_coloured: bool) -> Iterator[Text]:
             for row in source.rows:
                 yield Text(f"\n{_harmless(_head(row))}", style="cyan" if is_coloured else "")
                 yield row_text(row, is_coloured=is_coloured)
-            yield from (Text(f"bad row: {_harmless(bad)}", style="red" if is_coloured else "") for bad in source.bad_rows)
+            yield from (
+                Text(f"bad row: {_harmless(bad)}", style="red" if is_coloured else "") for bad in source.bad_rows
+            )
 
 
 def row_text(row: PreviewRow, *, is_coloured: bool) -> Text:

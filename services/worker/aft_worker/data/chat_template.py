@@ -98,7 +98,24 @@ class ChatTemplate:
         until = self.render(messages[: turn + 1])
         if turn and whole.startswith(before) and whole.startswith(until) and len(before) <= len(until):
             return len(before), len(until)
-        return _traced(whole, before, until, messages[turn]["content"].strip(), turn)
+        return self._traced(whole, before, messages, turn)
+
+    def _traced(self, whole: str, before: str, messages: Sequence[Message], turn: int) -> Span:
+        """The span of a turn that reads otherwise when it is the last, as in Qwen 3, which adds an empty thought there.
+
+        A mark in place of the turn's content shows what the template writes before and behind it.
+        """
+        mark, _ = _free_marks(whole)
+        until = [*messages[:turn], {**messages[turn], "content": mark}]
+        marked = self.render([*until, *messages[turn + 1 :]])
+        ahead, _, behind = marked.partition(mark)
+        is_whole = whole.startswith(ahead) and whole.endswith(behind) and len(ahead) + len(behind) <= len(whole)
+        if marked.count(mark) != 1 or not is_whole:
+            raise UnrenderableChat(f"a turn {turn} that the chat template does not render in one piece")
+        has_prompt = bool(before) and ahead.startswith(before)
+        start, end = len(before) if has_prompt else len(ahead), len(whole) - len(behind)
+        closing = self.render(until).rpartition(mark)[2]
+        return start, end + len(closing) if behind.startswith(closing) else end
 
     def _words_of(self, error: Exception) -> str:
         """The error in words that stem from the template alone: a conversation's text is not repeated."""
@@ -119,14 +136,3 @@ def _free_marks(text: str) -> tuple[str, str]:
     if len(free) < 2:
         raise UnrenderableChat("every code point that could mark a turn")
     return free[0], free[1]
-
-
-def _traced(whole: str, before: str, until: str, content: str, turn: int) -> Span:
-    """The span of a turn that reads otherwise when it is the last (Qwen 3 adds an empty thought there)."""
-    start = len(before) if whole.startswith(before) else 0
-    found, in_until = whole.find(content, start), until.rfind(content)
-    if not content or found < 0 or in_until < 0:
-        raise UnrenderableChat(f"a turn {turn} that the chat template does not render in one piece")
-    end = found + len(content)
-    closing = until[in_until + len(content) :]
-    return (start or found), (end + len(closing) if whole.startswith(closing, end) else end)

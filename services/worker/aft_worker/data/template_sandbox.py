@@ -18,8 +18,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 TEMPLATE_DATE = date(2024, 7, 26)
 """What `strftime_now` answers: a template that prints the day would otherwise train on other tokens after midnight."""
-MOST_TURNS = 1_000_000
-"""Turns of loops and calls of macros that one rendering may take."""
+MOST_TURNS = 100_000
+"""Turns of loops and calls of macros that one rendering may take: about a second."""
 MOST_REPEATS = 100_000
 """Largest size of what a product may repeat, and largest factor: the sandbox allows the same to `range`."""
 MOST_BITS = 1024

@@ -34,12 +34,12 @@ def read_dataset(source: SourceSpec, wanted: frozenset[str], *, streamed: bool) 
     if folder.is_absolute() and not folder.exists():
         raise DataFileMissing(source.path)
     is_saved = any((folder / mark).is_file() for mark in SAVED_MARKS)
-    rows = _told(source, lambda: _saved(library, source) if is_saved else _loaded(library, source, streamed))
+    rows = _told(library, source, lambda: _saved(library, source) if is_saved else _loaded(library, source, streamed))
     if rows.column_names is not None:
         rows = rows.select_columns(wanted_columns(list(rows.column_names), wanted))
     # As Arrow nothing is decoded on the way, such as the images beside a text.
     batches = rows_of(source.path, rows.with_format("arrow").iter(batch_size=BATCH_ROWS))
-    while (row := _told(source, lambda: next(batches, None))) is not None:
+    while (row := _told(library, source, lambda: next(batches, None))) is not None:
         yield row
 
 
@@ -86,12 +86,20 @@ def _split_of(source: SourceSpec, names: list[str]) -> str:
     )
 
 
-def _told(source: SourceSpec, step: Callable[[], Any]) -> Any:
+def _told(library: Any, source: SourceSpec, step: Callable[[], Any]) -> Any:
     """What `step` gives, the library's failures turned into ours."""
     try:
         return step()
-    # Its own errors are all of these kinds; connection errors are OSErrors.
-    except (OSError, ValueError, RuntimeError, KeyError, pa.ArrowException, httpx.HTTPError) as error:
+    # Connection errors are OSErrors; the rest is what it and the libraries below it raise for data they cannot take.
+    except (
+        library.exceptions.DatasetsError,
+        pa.ArrowException,
+        httpx.HTTPError,
+        OSError,
+        ValueError,
+        RuntimeError,
+        KeyError,
+    ) as error:
         raise DataFileUnreadable(
             f"{source.path!r} cannot be opened as a data set ({_reason(error)}).", path=source.path
         ) from error
