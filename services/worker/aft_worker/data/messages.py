@@ -21,6 +21,9 @@ ROLES = {
 }
 """Roles by the names that ShareGPT's `from` has for them."""
 
+PLAIN_KEYS = ("role", "content")
+"""What every message has."""
+
 
 def messages_of(column: str, value: Any) -> tuple[Message, ...]:
     """The messages of a column: a list, or the same list as JSON text, as CSV has to carry it.
@@ -50,11 +53,12 @@ def _message(name: str, index: int, message: Any, expected: str) -> Message:
         if speaker.lower() not in ROLES:
             raise Unexpected(f"`{name}.from` that is nobody's name", f"one of {', '.join(ROLES)}")
         return {"role": ROLES[speaker.lower()], "content": text_of(f"{name}.value", message.get("value"))}
-    for key in ("role", "content"):
+    for key in PLAIN_KEYS:
         text_of(f"{name}.{key}", message.get(key))
     known: Message = _without_nulls(message)
-    # Templates write out other keys too, such as tool calls; they must be text that a tokenizer takes.
-    text_of(name, json.dumps(known, ensure_ascii=False, default=str))
+    if len(known) > len(PLAIN_KEYS):
+        # Templates write out other keys too, such as tool calls; they must be text that a tokenizer takes.
+        text_of(name, json.dumps(known, ensure_ascii=False, default=str))
     return known
 
 
