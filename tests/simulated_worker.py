@@ -14,6 +14,7 @@ from aft_contracts import (
     AnalysisResult,
     AnalysisSpec,
     CheckpointRef,
+    DataPreview,
     DomainScore,
     DomainSize,
     EvaluationResult,
@@ -26,6 +27,7 @@ from aft_contracts import (
     LoadedRun,
     LoadStatus,
     MetricsWindow,
+    PreviewRequest,
     Problem,
     Replay,
     RunLoad,
@@ -57,6 +59,8 @@ class SimulatedWorker:
         self.fences: dict[str, int] = {}
         self.step_s = 0.0
         self.load_problem: Problem | None = None
+        self.preview = DataPreview(domains={}, evaluation={})
+        self.preview_asked: PreviewRequest | None = None
         self.next_answers: list[Response] = []
         self.cancelled: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -190,6 +194,13 @@ def simulated_app(worker: SimulatedWorker) -> FastAPI:
         if worker.load_problem is not None:
             return Response(worker.load_problem.model_dump_json(), status_code=worker.load_problem.status)
         return Response(status_code=204)
+
+    @app.post("/v1/previews")
+    async def preview(request: PreviewRequest) -> Response:
+        worker.preview_asked = request
+        if worker.load_problem is not None:
+            return Response(worker.load_problem.model_dump_json(), status_code=worker.load_problem.status)
+        return Response(worker.preview.model_dump_json(), media_type="application/json")
 
     @app.put("/v1/runs/{run_id}")
     async def load(run_id: str, request: JobRequest[RunLoad]) -> Response:

@@ -14,8 +14,10 @@ from aft_contracts import (
     Command,
     CommandRecord,
     Contract,
+    DataPreview,
     DiagnosisReport,
     Event,
+    PreviewRequest,
     Problem,
     Review,
     ReviewStatus,
@@ -31,6 +33,8 @@ AnswerT = TypeVar("AnswerT")
 
 ANSWER_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
+PREVIEW_WAIT_S = 90.0
+"""A worker reads the rows first, perhaps from afar."""
 
 
 class WorkerLine(Contract):
@@ -121,6 +125,11 @@ class AftClient:
     def review(self, review_id: str) -> Review:
         """One question."""
         return self._ask(Review, "GET", f"/reviews/{review_id}")
+
+    def preview(self, request: PreviewRequest) -> DataPreview:
+        """Rows as the model will see them."""
+        body = request.model_dump(mode="json")
+        return self._ask(DataPreview, "POST", "/data/preview", json=body, wait_s=PREVIEW_WAIT_S)
 
     def workers(self) -> list[WorkerLine]:
         """The workers that the API knows, and whether they answer."""

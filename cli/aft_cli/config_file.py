@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from aft_contracts import RunSpec
+from aft_contracts import DataFormat, RunSpec, SourceSpec
 
 LONGEST_VALUE = 60
 
@@ -81,19 +81,28 @@ def _whole_file(path: Path, given: str, expected: str) -> ConfigError:
 
 
 def _with_absolute_paths(spec: RunSpec, folder: Path) -> RunSpec:
-    def absolute(given: str) -> str:
-        return str((folder / Path(given).expanduser()).resolve())
-
-    domains = {
-        name: domain.model_copy(update={"path": absolute(domain.path)}) for name, domain in spec.data.domains.items()
-    }
-    evaluation = {name: absolute(held_out) for name, held_out in spec.data.evaluation.items()}
+    data = spec.data
+    domains = {name: domain.model_copy(update=_placed(domain, folder)) for name, domain in data.domains.items()}
+    evaluation = {name: source.model_copy(update=_placed(source, folder)) for name, source in data.evaluation.items()}
     return spec.model_copy(
         update={
-            "model": spec.model.model_copy(update={"path": absolute(spec.model.path)}),
-            "data": spec.data.model_copy(update={"domains": domains, "evaluation": evaluation}),
+            "model": spec.model.model_copy(update={"path": str(_absolute(spec.model.path, folder))}),
+            "data": data.model_copy(update={"domains": domains, "evaluation": evaluation}),
         }
     )
+
+
+def _placed(source: SourceSpec, folder: Path) -> dict[str, str]:
+    """The source's path made absolute, unless it is the id of a data set on the hub."""
+    path = _absolute(source.path, folder)
+    looks_like_an_id = source.path[0] not in "./~" and source.path.count("/") <= 1
+    if source.format is DataFormat.DATASET and looks_like_an_id and not path.exists():
+        return {}
+    return {"path": str(path)}
+
+
+def _absolute(given: str, folder: Path) -> Path:
+    return (folder / Path(given).expanduser()).resolve()
 
 
 def _written_parts(location: Sequence[str | int], values: Any, error_type: str) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from aft_cli import review_commands, run_commands, service_commands
+from aft_cli import data_commands, review_commands, run_commands, service_commands
 from aft_cli.connection import DEFAULT_API_URL
 from aft_cli.error_screens import ErrorScreens
 
@@ -39,6 +39,7 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(review_commands.app, name="review")
+app.add_typer(data_commands.app, name="data")
 app.command()(service_commands.serve)
 app.command()(service_commands.worker)
 app.command()(service_commands.workers)

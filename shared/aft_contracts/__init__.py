@@ -24,6 +24,7 @@ from .event import Event, EventKind
 from .export import ExportJob, ExportResult
 from .job import ENDED, JobRequest, JobStatus, JobView
 from .metrics import MetricsWindow, SampleRecord, StepRecord, Withheld
+from .preview import DataPreview, PreviewRequest, PreviewRow, PreviewToken, SourcePreview
 from .problem import Problem
 from .repair import Repair, RepairKind
 from .review import Answer, Decision, Review, ReviewStatus
@@ -48,6 +49,7 @@ from .run_spec import (
     WindowPolicy,
 )
 from .schedule import BlacklistEntry, Branch, ClipChange, MixSegment, RateChange, Schedule
+from .source import ColumnMap, DataFormat, SampleBy, SourceSpec
 from .state import State
 from .window import CheckpointRef, WindowResult, WindowSpec, WorkerNote, window_id_of
 from .worker import DomainSize, LoadedRun, LoadStatus, RunLoad, WorkerInfo
@@ -68,12 +70,15 @@ __all__ = [
     "CheckpointRef",
     "CheckpointSpec",
     "ClipChange",
+    "ColumnMap",
     "Command",
     "CommandRecord",
     "CommandStatus",
     "ComputeType",
     "Contract",
     "CurriculumSpec",
+    "DataFormat",
+    "DataPreview",
     "DataSpec",
     "Decision",
     "DetectionSpec",
@@ -103,6 +108,9 @@ __all__ = [
     "OnBadRow",
     "OptimSpec",
     "Pause",
+    "PreviewRequest",
+    "PreviewRow",
+    "PreviewToken",
     "Problem",
     "RateChange",
     "RateCurve",
@@ -120,12 +128,15 @@ __all__ = [
     "RunSpec",
     "RunStatus",
     "RunView",
+    "SampleBy",
     "SampleRecord",
     "Schedule",
     "SetGradClip",
     "SetLearningRate",
     "SetMix",
     "SkipBatch",
+    "SourcePreview",
+    "SourceSpec",
     "State",
     "StepRecord",
     "Stop",

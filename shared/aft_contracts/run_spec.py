@@ -1,11 +1,12 @@
 """RunSpec: everything a user may say about a run, with its default and its unit."""
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from .contract import Contract
+from .source import SourceSpec
 
 DomainName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
@@ -52,13 +53,19 @@ class ModelSpec(Contract):
     layer's input alone."""
 
 
-class DomainSpec(Contract):
-    """One source of training rows."""
+class DomainSpec(SourceSpec):
+    """One source of training rows, and its share of them."""
 
-    path: str = Field(min_length=1)
-    """JSONL file of rows: `messages`, or `prompt` and `completion`, or `text`; optionally `id` and `weight`."""
     weight: float = Field(default=1.0, ge=0)
     """Share of the rows drawn from this domain, relative to the other domains."""
+
+
+def _source_of_path(given: Any) -> Any:
+    return {"path": given} if isinstance(given, str) else given
+
+
+HeldOut = Annotated[SourceSpec, BeforeValidator(_source_of_path, json_schema_input_type=str | SourceSpec)]
+"""A source of held-out rows; a path alone is enough."""
 
 
 class OnBadRow(StrEnum):
@@ -73,8 +80,8 @@ class DataSpec(Contract):
 
     domains: dict[DomainName, DomainSpec] = Field(min_length=1)
     """Training domains by name."""
-    evaluation: dict[DomainName, str] = {}
-    """Held-out JSONL files by domain name; each is scored on its own."""
+    evaluation: dict[DomainName, HeldOut] = {}
+    """Held-out rows by domain name, each a path or a source; each is scored on its own."""
     max_length: int = Field(default=256, ge=8, le=131072)
     """Tokens a row; longer rows are cut."""
     on_bad_row: OnBadRow = OnBadRow.FAIL

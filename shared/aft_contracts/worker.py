@@ -52,6 +52,8 @@ class DomainSize(Contract):
     """Rows that can be drawn."""
     skipped: int
     """Rows that could not be read and were left out."""
+    bad_rows: tuple[str, ...] = ()
+    """The first of those: file, line and what is wrong, without their text."""
 
 
 class LoadedRun(Contract):

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from aft_contracts import (
     FINISHED,
     Contract,
+    DataPreview,
     Decision,
     DiagnosisReport,
     Event,
@@ -43,6 +44,8 @@ class ScriptedApi:
     reviews: dict[str, Review] = field(default_factory=dict)
     commands: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    preview: DataPreview | None = None
+    previews_asked: list[dict[str, Any]] = field(default_factory=list)
     on_look: Callable[[str], None] = lambda _: None
 
     def happen(self, kind: EventKind, message: str, run_id: str = "r1") -> None:
@@ -65,6 +68,9 @@ class ScriptedApi:
             }
         if path == "/workers":
             return 200, {"workers": [{"url": "http://w:1", "reachable": False, "info": None}]}
+        if path == "/data/preview":
+            self.previews_asked.append(body)
+            return (200, self.preview) if self.preview else _problem(422, "bad_row", "a.jsonl, line 3: no.")
         if path == "/runs":
             return (200, {"runs": list(self.runs.values())}) if method == "GET" else self._create(body)
         run_id, _, rest = path.removeprefix("/runs/").partition("/")

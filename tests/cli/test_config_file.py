@@ -56,7 +56,9 @@ def test_relative_paths_are_taken_from_the_files_folder(tmp_path: Path, monkeypa
         "chat": str(tmp_path / "configs/rows/chat.jsonl"),
         "other": "/abs/other.jsonl",
     }
-    assert spec.data.evaluation == {"chat": str(tmp_path / "held.jsonl")}
+    assert {name: source.path for name, source in spec.data.evaluation.items()} == {
+        "chat": str(tmp_path / "held.jsonl")
+    }
     assert spec.optim.learning_rate == 2e-4, "YAML 1.1 reads 2e-4 as text"
 
 
@@ -87,3 +89,31 @@ def test_file_that_is_no_config_is_one_fault(tmp_path: Path, text: str | bytes, 
 def test_missing_file_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a file that can be read"):
         read_spec(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("source", "path"),
+    [
+        ("{path: org/set, format: dataset}", "org/set"),
+        ("{path: set, format: dataset, split: test}", "set"),
+        ("{path: ./org/set, format: dataset}", "{folder}/org/set"),
+        ("{path: here, format: dataset}", "{folder}/here"),
+        ("{path: org/set}", "{folder}/org/set"),
+    ],
+)
+def test_the_id_of_a_data_set_on_the_hub_is_no_path(tmp_path: Path, source: str, path: str) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "run.yaml").write_text(
+        f"model: {{path: m}}\ndata: {{domains: {{chat: {source}}}, evaluation: {{chat: {source}}}}}\n"
+    )
+    data = read_spec(tmp_path / "run.yaml").data
+    assert data.domains["chat"].path == data.evaluation["chat"].path == path.format(folder=tmp_path)
+
+
+def test_a_misspelt_field_of_a_held_out_source_is_named(tmp_path: Path) -> None:
+    text = "model: {path: m}\ndata: {domains: {a: {path: a}}, evaluation: {a: {path: b, columns: {txt: c}}}}"
+    (fault,) = _faults(tmp_path / "run.yaml", text)
+    assert (fault.field, fault.expected) == (
+        "data.evaluation.a.columns.txt",
+        "a known field; did you mean data.evaluation.a.columns.text?",
+    )

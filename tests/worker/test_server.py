@@ -21,6 +21,7 @@ from aft_contracts import (
     JobRequest,
     JobView,
     LoadedRun,
+    OnBadRow,
     ReplayVariant,
     RunLoad,
     RunSpec,
@@ -117,6 +118,14 @@ def test_a_window_is_trained_once_however_often_it_is_put(worker: httpx.Client, 
     assert (again.status_code, again.json()) == (200, view)
     result = WindowResult.model_validate(view["result"])
     assert (result.end_step, len(result.metrics.steps), len(result.metrics.steps[0].samples)) == (3, 3, 4)
+
+
+def test_a_loaded_run_says_which_rows_were_left_out(worker: httpx.Client, make_spec: MakeSpec) -> None:
+    spec = make_spec(poison=[{"id": "empty", "text": ""}])
+    data = spec.data.model_copy(update={"on_bad_row": OnBadRow.SKIP})
+    size = load(worker, spec.model_copy(update={"data": data})).domains["text"]
+    assert (size.rows, size.skipped, len(size.bad_rows)) == (24, 1, 1)
+    assert size.bad_rows[0].startswith(f"{spec.data.domains['text'].path}, line 25: found no token that carries loss")
 
 
 def test_an_id_with_another_spec_is_refused(worker: httpx.Client, make_spec: MakeSpec) -> None:

@@ -13,6 +13,7 @@ import httpx
 import structlog
 from fastapi import FastAPI
 
+from aft_api import previews
 from aft_api import status as status_endpoints
 from aft_api.artifacts import Artifacts
 from aft_api.clock import Clock, utc_now
@@ -83,7 +84,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, on_broken: OnBroke
 
     app = FastAPI(title="aft", version=version("aft"), summary=SUMMARY, lifespan=lifespan)
     install_problem_handlers(app)
-    for router in (runs.router, reviews.router, status_endpoints.router, slack_endpoint.router):
+    for router in (runs.router, reviews.router, previews.router, status_endpoints.router, slack_endpoint.router):
         app.include_router(router)
     return app
 

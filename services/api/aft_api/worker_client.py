@@ -10,6 +10,7 @@ from aft_contracts import (
     AnalysisResult,
     AnalysisSpec,
     Contract,
+    DataPreview,
     EvaluationResult,
     EvaluationSpec,
     ExportJob,
@@ -17,6 +18,7 @@ from aft_contracts import (
     JobRequest,
     JobView,
     LoadedRun,
+    PreviewRequest,
     Problem,
     RunLoad,
     RunSpec,
@@ -37,6 +39,8 @@ VIEWS: dict[JobKind, type[JobView[Any]]] = {
     "exports": JobView[ExportResult],
 }
 ANSWER_S = 30.0
+PREVIEW_S = 60.0
+"""A preview reads and tokenises rows, perhaps from afar."""
 
 
 class WorkerUnreachable(AftError):
@@ -68,6 +72,10 @@ class WorkerClient:
     async def check(self, spec: RunSpec) -> None:
         """Have it look at a spec's model and data without loading them."""
         await self._send("POST", "/v1/checks", body=spec, answer_s=ANSWER_S)
+
+    async def preview(self, request: PreviewRequest) -> DataPreview:
+        """Have it show some rows as the model will see them."""
+        return await self._call("POST", "/v1/previews", DataPreview, body=request, answer_s=PREVIEW_S)
 
     async def load(self, load: RunLoad, fence_token: int) -> LoadedRun:
         """Ask it to hold a run; asking again is harmless."""

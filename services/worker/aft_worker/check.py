@@ -10,7 +10,7 @@ from aft_worker.model.config import read_config
 from aft_worker.model.errors import ModelFileMissing
 
 ROWS_LOOKED_AT = 50
-"""Rows of each file that are read; the rest is seen when the run is loaded."""
+"""Rows of each source that are read; the rest is seen when the run is loaded."""
 
 
 def check_spec(spec: RunSpec) -> None:
@@ -21,8 +21,8 @@ def check_spec(spec: RunSpec) -> None:
     read_config(path)
     encoder = load_encoder(path, max_length=spec.data.max_length)
     for domain in spec.data.domains.values():
-        table = load_table(Path(domain.path), encoder, spec.data.on_bad_row, most_rows=ROWS_LOOKED_AT)
+        table = load_table(domain, encoder, spec.data.on_bad_row, most_rows=ROWS_LOOKED_AT)
         if domain.weight > 0 and not len(table) and not table.skipped:
             raise EmptyDomain(f"{domain.path!r} has no rows; give it data or leave the domain out.", path=domain.path)
-    for file in spec.data.evaluation.values():
-        load_table(Path(file), encoder, spec.data.on_bad_row, most_rows=ROWS_LOOKED_AT)
+    for held_out in spec.data.evaluation.values():
+        load_table(held_out, encoder, spec.data.on_bad_row, most_rows=ROWS_LOOKED_AT)

@@ -9,6 +9,7 @@ from aft_contracts import (
     AnalysisResult,
     AnalysisSpec,
     Contract,
+    DataPreview,
     EvaluationResult,
     EvaluationSpec,
     ExportJob,
@@ -17,6 +18,7 @@ from aft_contracts import (
     JobView,
     LoadedRun,
     LoadStatus,
+    PreviewRequest,
     RunLoad,
     RunSpec,
     WindowResult,
@@ -27,6 +29,7 @@ from aft_contracts import (
 from aft_contracts.job import ENDED
 from aft_worker.check import check_spec
 from aft_worker.job_kinds import ANALYSES, EVALUATIONS, EXPORTS, WINDOWS, JobKind
+from aft_worker.preview import preview_data
 from aft_worker.refusals import InvalidId, SpecHashMismatch, TrainingThreadDead
 from aft_worker.worker import Worker
 
@@ -62,6 +65,12 @@ def info(worker: At) -> WorkerInfo:
 def check(spec: RunSpec) -> None:
     """Looks at a spec's model and data without loading them."""
     check_spec(spec)
+
+
+@router.post("/previews")
+def preview(request: PreviewRequest) -> DataPreview:
+    """Shows rows as the model will see them; their text goes to the caller alone."""
+    return preview_data(request)
 
 
 @router.put("/runs/{run_id}", response_model=LoadedRun)

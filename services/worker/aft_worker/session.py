@@ -101,7 +101,10 @@ class Session:
     def domains(self) -> dict[str, DomainSize]:
         """Training domains by name."""
         tables = self.trainer.batches.tables
-        return {name: DomainSize(rows=len(table), skipped=table.skipped) for name, table in tables.items()}
+        return {
+            name: DomainSize(rows=len(table), skipped=table.skipped, bad_rows=table.bad_rows)
+            for name, table in tables.items()
+        }
 
     def close(self) -> None:
         """Lets go of the state and of the checkpoints' managers."""

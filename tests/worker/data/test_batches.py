@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aft_contracts import OnBadRow, Schedule
+from aft_contracts import OnBadRow, Schedule, SourceSpec
 from aft_worker.data.batches import BatchSource, held_out_batches
 from aft_worker.data.encoder import load_encoder
 from aft_worker.data.packing import packed_lines
@@ -19,7 +19,7 @@ def table(tiny_model_dir: Path, tmp_path: Path) -> TokenTable:
     path = tmp_path / "rows.jsonl"
     rows = [{"id": f"r{n}", "text": "x" * (n + 1), "weight": n} for n in range(9)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return load_table(path, load_encoder(tiny_model_dir, max_length=8), OnBadRow.FAIL)
+    return load_table(SourceSpec(path=str(path)), load_encoder(tiny_model_dir, max_length=8), OnBadRow.FAIL)
 
 
 def source_of(table: TokenTable) -> BatchSource:

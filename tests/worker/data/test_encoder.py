@@ -1,15 +1,12 @@
 """From rows to tokens: which characters carry loss under which template."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from aft_worker.data.chat_template import PLAIN_TEMPLATE, ChatTemplate, UnrenderableChat
+from aft_worker.data.content import Chat, Completion, Text
 from aft_worker.data.encoder import Encoded, RowEncoder, load_encoder
 from aft_worker.data.errors import TokenizerUnusable
-from aft_worker.data.rows import Chat, Completion, Text
-from examples.tiny_model import write_tiny_model
 
 CHAT = Chat(
     messages=(
@@ -19,17 +16,6 @@ CHAT = Chat(
         {"role": "user", "content": "more"},
         {"role": "assistant", "content": "no"},
     )
-)
-QWEN3_LIKE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}{{ '\n' }}"
-    "{% if m.role == 'assistant' and loop.last %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
-    "{{ m.content }}<|im_end|>{{ '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant{{ '\n' }}{% endif %}"
-)
-TAGGED = (
-    "{{ bos_token }}{% for m in messages %}{% if m.role == 'assistant' %}"
-    "{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}"
-    "{% else %}[{{ m.role }}]{{ m.content }}[/]{% endif %}{% endfor %}"
 )
 
 
@@ -47,11 +33,6 @@ def learned(encoder: RowEncoder, encoded: Encoded) -> str:
         before = is_target
     raw = words.replace("Ċ", "\n").replace("Ġ", " ")
     return raw.lstrip("|")
-
-
-def spoken(template: ChatTemplate, chat: Chat = CHAT) -> list[str]:
-    text, spans = template.assistant_spans(chat.messages)
-    return [text[start:end] for start, end in spans]
 
 
 def test_a_chat_carries_loss_on_the_assistants_turns_alone(encoder: RowEncoder) -> None:
@@ -76,51 +57,24 @@ def test_long_rows_are_cut(tiny_model_dir: Path) -> None:
     assert (encoded.tokens.shape, int(encoded.is_target.sum())) == ((8,), 7)
 
 
-@pytest.mark.parametrize(
-    ("source", "turns"),
-    [
-        (PLAIN_TEMPLATE, [" yes ✓</s>\n", " no</s>\n"]),
-        (QWEN3_LIKE, ["yes ✓<|im_end|>\n", "<think>\n\n</think>\n\nno<|im_end|>\n"]),
-        (TAGGED, ["yes ✓</s>", "no</s>"]),
-    ],
-    ids=["plain", "last turn differs", "generation tags"],
-)
-def test_assistant_turns_are_traced_in_any_template(source: str, turns: list[str]) -> None:
-    assert spoken(ChatTemplate(source, {"bos_token": "<s>", "eos_token": "</s>"})) == turns
+def test_a_given_prompt_of_messages_carries_no_loss(encoder: RowEncoder) -> None:
+    given = Chat(messages=CHAT.messages, prompt_turns=3)
+    assert learned(encoder, encoder.encode(given)) == "no<|im_end|>\n"
 
 
-def test_a_chat_that_the_assistant_opens_is_traced_too() -> None:
-    opening = Chat(messages=({"role": "assistant", "content": "hello"}, {"role": "user", "content": "hi"}))
-    assert spoken(ChatTemplate(QWEN3_LIKE, {}), opening) == ["hello<|im_end|>\n"]
+def test_the_texts_of_the_tokens_make_up_the_row(encoder: RowEncoder) -> None:
+    for content in (CHAT, Completion(prompt="1 + é =", completion=" ✓"), Text(text="hé ✓")):
+        texts = encoder.token_texts(content)
+        assert len(texts) == len(encoder.encode(content).tokens)
+        whole = encoder.template.render(CHAT.messages) if content is CHAT else None
+        expected = {"Completion": "1 + é = ✓<|im_end|>", "Text": "hé ✓<|im_end|>"}.get(type(content).__name__, whole)
+        assert "".join(texts) == expected
 
 
-def test_a_templates_refusal_and_a_lost_turn_are_told() -> None:
-    refusing = ChatTemplate("{{ raise_exception('no system role') }}", {})
-    with pytest.raises(UnrenderableChat, match="no system role"):
-        refusing.render(CHAT.messages)
-    losing = ChatTemplate("{{ messages[-1].role }}", {})
-    with pytest.raises(UnrenderableChat, match="turn 2"):
-        losing.assistant_spans(CHAT.messages)
-
-
-def test_templates_render_the_same_on_any_day_and_cannot_reach_out() -> None:
-    assert ChatTemplate("{{ strftime_now('%d %b %Y') }}", {}).render([]) == "26 Jul 2024"
-    with pytest.raises(UnrenderableChat):
-        ChatTemplate("{{ messages.__class__.__mro__ }}", {}).render([])
-    assert ChatTemplate("{{ {'é': '<'} | tojson }}", {}).render([]) == '{"é": "<"}'
-
-
-def test_the_template_is_found_beside_or_inside_the_tokenizer_config(tmp_path: Path) -> None:
-    model_dir = write_tiny_model(tmp_path, num_hidden_layers=1)
-    (model_dir / "chat_template.jinja").unlink()
-    config = json.loads((model_dir / "tokenizer_config.json").read_text())
-    assert load_encoder(model_dir, max_length=8).template.render(CHAT.messages[:2]) == (
-        "<|im_start|>system: be kind\nuser: hé?\n"
-    )
-    config |= {"chat_template": [{"name": "default", "template": "D"}], "eos_token": {"content": "<|endoftext|>"}}
-    (model_dir / "tokenizer_config.json").write_text(json.dumps(config))
-    encoder = load_encoder(model_dir, max_length=8)
-    assert (encoder.template.render([]), encoder.eos_id) == ("D", 0)
+def test_a_cut_row_knows_its_length(tiny_model_dir: Path) -> None:
+    short = load_encoder(tiny_model_dir, max_length=8)
+    assert (short.encode(Text(text="x" * 50)).uncut_tokens, len(short.token_texts(Text(text="x" * 50)))) == (51, 8)
+    assert short.encode(Text(text="x")).uncut_tokens == 2
 
 
 def test_a_tokenizer_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:

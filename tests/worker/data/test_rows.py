@@ -1,15 +1,17 @@
-"""Rows as people write them: what is understood, and what is said about the rest."""
+"""Rows as people write them in JSONL: what is understood, and what is said about the rest."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aft_contracts import DataSpec, DomainSpec, OnBadRow
+from aft_contracts import DataSpec, DomainSpec, OnBadRow, SourceSpec
+from aft_worker.data.content import Chat, Completion, Text
 from aft_worker.data.encoder import RowEncoder, load_encoder
 from aft_worker.data.errors import BadRow, DataFileMissing, DuplicateSampleId, EmptyDomain
-from aft_worker.data.rows import Chat, Completion, Row, Text, read_rows
+from aft_worker.data.rows import Row, read_rows
 from aft_worker.data.table import load_table, load_training_tables
 
 TURN = {"role": "user", "content": "hi"}
@@ -20,9 +22,9 @@ def encoder(tiny_model_dir: Path) -> RowEncoder:
     return load_encoder(tiny_model_dir, max_length=32)
 
 
-def file_of(path: Path, *lines: Any) -> Path:
+def file_of(path: Path, *lines: Any) -> SourceSpec:
     path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
-    return path
+    return SourceSpec(path=str(path))
 
 
 def read_one(tmp_path: Path, line: Any) -> Row:
@@ -87,6 +89,7 @@ def test_a_bad_row_says_where_it_is_and_what_was_expected(
         load_table(path, encoder, OnBadRow.FAIL)
     table = load_table(path, encoder, OnBadRow.SKIP)
     assert (len(table), table.skipped) == (1, 1)
+    assert re.match(rf".*bad.jsonl, line 3: found {found}.*, expected ", *table.bad_rows)
 
 
 def test_a_bad_rows_text_is_not_repeated(tmp_path: Path, encoder: RowEncoder) -> None:
@@ -98,9 +101,23 @@ def test_a_bad_rows_text_is_not_repeated(tmp_path: Path, encoder: RowEncoder) ->
     assert "secret" not in str(caught.value)
 
 
+def test_only_the_first_bad_rows_are_kept_in_words(tmp_path: Path, encoder: RowEncoder) -> None:
+    table = load_table(file_of(tmp_path / "bad.jsonl", *["{"] * 15, {"text": "abc"}), encoder, OnBadRow.SKIP)
+    assert (table.skipped, len(table.bad_rows)) == (15, 10)
+    assert table.bad_rows[9].startswith(f"{tmp_path / 'bad.jsonl'}, line 10: found something that is not JSON")
+
+
+def test_the_content_hash_does_not_depend_on_id_and_weight(tmp_path: Path, encoder: RowEncoder) -> None:
+    rows = [{"text": "abc"}, {"text": "abc", "id": "x"}, {"text": "abc", "weight": 2}, {"text": "abd"}]
+    table = load_table(file_of(tmp_path / "rows.jsonl", *rows), encoder, OnBadRow.FAIL)
+    first, named, weighted, other = table.content_hashes
+    assert first == named == weighted != other
+    assert len(set(table.sample_ids)) == 4
+
+
 def test_a_missing_file_is_named(tmp_path: Path, encoder: RowEncoder) -> None:
     with pytest.raises(DataFileMissing, match=r"gone\.jsonl"):
-        load_table(tmp_path / "gone.jsonl", encoder, OnBadRow.SKIP)
+        load_table(SourceSpec(path=str(tmp_path / "gone.jsonl")), encoder, OnBadRow.SKIP)
 
 
 def test_named_ids_are_unique_in_and_over_files(tmp_path: Path, encoder: RowEncoder) -> None:
@@ -108,7 +125,7 @@ def test_named_ids_are_unique_in_and_over_files(tmp_path: Path, encoder: RowEnco
     with pytest.raises(DuplicateSampleId, match="lines 1 and 2 both have the id 'x'"):
         load_table(twice, encoder, OnBadRow.SKIP)
     domains = {
-        name: DomainSpec(path=str(file_of(tmp_path / name, {"id": "x", "text": name}))) for name in ("one", "two")
+        name: DomainSpec(path=file_of(tmp_path / name, {"id": "x", "text": name}).path) for name in ("one", "two")
     }
     with pytest.raises(DuplicateSampleId, match="Domains 'one' and 'two' both have a row with the id 'x'"):
         load_training_tables(DataSpec(domains=domains), encoder)
@@ -121,8 +138,8 @@ def test_rows_of_equal_content_are_one_sample(tmp_path: Path, encoder: RowEncode
 
 
 def test_a_domain_without_rows_is_an_error_unless_it_is_never_drawn(tmp_path: Path, encoder: RowEncoder) -> None:
-    empty = str(file_of(tmp_path / "empty.jsonl"))
-    full = DomainSpec(path=str(file_of(tmp_path / "full.jsonl", {"text": "abc"})))
+    empty = file_of(tmp_path / "empty.jsonl").path
+    full = DomainSpec(path=file_of(tmp_path / "full.jsonl", {"text": "abc"}).path)
     with pytest.raises(EmptyDomain, match="Domain 'b' has no usable row"):
         load_training_tables(DataSpec(domains={"a": full, "b": DomainSpec(path=empty)}), encoder)
     unused = DataSpec(domains={"a": full, "b": DomainSpec(path=empty, weight=0)})

@@ -1,8 +1,10 @@
 """The workers that this control plane knows, and which of them takes a run."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TypeVar
 
 import httpx
 
@@ -10,7 +12,9 @@ from aft_api.db.engine import Store
 from aft_api.errors import AftError
 from aft_api.runs.repository import get_run, note_run
 from aft_api.worker_client import WorkerAnswerInvalid, WorkerClient, WorkerRefused, WorkerUnreachable
-from aft_contracts import Problem, RunSpec, WorkerInfo
+from aft_contracts import DataPreview, PreviewRequest, Problem, RunSpec, WorkerInfo
+
+AnswerT = TypeVar("AnswerT")
 
 
 class SpecRefused(AftError):
@@ -26,6 +30,12 @@ class SpecRefused(AftError):
     def problem(self) -> Problem:
         """The worker's own problem: its code says what is wrong."""
         return self.reported.model_copy(update={"status": int(self.status)})
+
+
+class NoWorkerAnswers(AftError):
+    """No worker can be asked."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +67,34 @@ class Workers:
         Raises:
             SpecRefused: the model or the data cannot be read.
         """
+        await self._first_answer(lambda worker: worker.check(spec))
+
+    async def preview(self, request: PreviewRequest) -> DataPreview:
+        """Rows as a worker sees them.
+
+        Raises:
+            SpecRefused: the tokenizer or the data cannot be read.
+            NoWorkerAnswers: there is nobody to read them.
+        """
+        shown = await self._first_answer(lambda worker: worker.preview(request))
+        if shown is None:
+            raise NoWorkerAnswers(
+                f"Data is read by a worker, and none answers at {', '.join(self.urls)}. "
+                "Start one with `aft worker`, or correct AFT_WORKER_URLS."
+            )
+        return shown
+
+    async def _first_answer(self, ask: Callable[[WorkerClient], Awaitable[AnswerT]]) -> AnswerT | None:
+        """What the first worker that answers says; None when none does."""
         for url, info in (await self.look()).items():
             if info is not None:
                 try:
-                    await WorkerClient(self.http, url).check(spec)
+                    return await ask(WorkerClient(self.http, url))
                 except WorkerRefused as error:
                     raise SpecRefused(error.reported) from error
                 except (WorkerUnreachable, WorkerAnswerInvalid):
                     continue
-                return
+        return None
 
     async def _freest(self) -> str:
         infos = await self.look()

@@ -1,32 +1,23 @@
 """Chat templates: conversation to text, and where in that text the assistant speaks."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
 
-from jinja2 import TemplateError, nodes
-from jinja2.ext import Extension
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError, UndefinedError
+from jinja2.exceptions import SecurityError
 
+from aft_worker.data.content import Message
 from aft_worker.data.errors import TokenizerUnusable
+from aft_worker.data.template_sandbox import MOST_TURNS, TemplateEnvironment
 
-PLAIN_TEMPLATE = (
-    "{{ bos_token }}"
-    "{% for message in messages %}"
-    "{{ message['role'] + ': ' + message['content'] }}"
-    "{{ eos_token if message['role'] == 'assistant' }}{{ '\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
-)
-"""Used for a model that brings no template: a line `role: content` a turn, the assistant's closed by end-of-text."""
+MARK_CANDIDATES = [chr(point) for point in range(0xFDD0, 0xFDF0)]
+"""Code points that Unicode keeps free of characters for inside use."""
 
-TEMPLATE_DATE = date(2024, 7, 26)
-"""What `strftime_now` answers: a template that prints the day would otherwise train on other tokens after midnight."""
+TYPE_NAMES = {"bool", "dict", "float", "int", "list", "str", "tuple"}
+"""What Jinja's errors quote besides names from the template."""
 
-Message = Mapping[str, Any]
+Span = tuple[int, int]
+"""Start and end in characters."""
 
 
 class UnrenderableChat(Exception):
@@ -37,11 +28,18 @@ class ChatTemplate:
     """A model's chat template, rendered as transformers renders it."""
 
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
+        self.source = source
         self.special_tokens = {"bos_token": "", "eos_token": "", **special_tokens}
+        self._environment = TemplateEnvironment()
         try:
-            self._template = _environment().from_string(source)
-        except TemplateError as error:
+            self._template, self._words = self._environment.compiled(source)
+        except (TemplateError, RecursionError) as error:
             raise TokenizerUnusable(f"The chat template cannot be parsed: {error}. Repair or remove it.") from error
+
+    @property
+    def has_generation_tags(self) -> bool:
+        """Whether the template itself says what the assistant writes."""
+        return self._environment.has_generation_tags
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
         """The conversation as text.
@@ -49,88 +47,92 @@ class ChatTemplate:
         Raises:
             UnrenderableChat: the template refuses these messages.
         """
+        self._environment.turns_left = MOST_TURNS
         try:
             return self._template.render(
                 messages=list(messages), add_generation_prompt=add_generation_prompt, **self.special_tokens
             )
         # Besides its own errors a template raises whatever its expressions do, such as TypeError on an odd message.
         except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
-            raise UnrenderableChat(f"a conversation the chat template refuses ({error})") from error
+            raise UnrenderableChat(f"a conversation the chat template refuses ({self._words_of(error)})") from error
+        except (RecursionError, MemoryError) as error:
+            raise UnrenderableChat("a conversation on which the chat template never ends") from error
 
-    def assistant_spans(self, messages: Sequence[Message]) -> tuple[str, list[tuple[int, int]]]:
-        """The conversation as text, and (start, end) in characters of everything the assistant has to write.
+    def assistant_spans(self, messages: Sequence[Message], *, from_turn: int = 0) -> tuple[str, list[Span]]:
+        """The conversation as text, and the spans of everything the assistant has to write from message `from_turn` on.
 
-        A turn begins where the text before it ends, generation prompt included, and ends where the text with it ends.
+        With generation tags the spans are what stands between them. Without, a turn begins where the text before it
+        ends, generation prompt included, and ends where the text with it ends.
+
+        Raises:
+            UnrenderableChat: the template refuses these messages, or a turn cannot be traced.
         """
         whole = self.render(messages)
-        spans = [
-            self._span(whole, messages, turn) for turn, message in enumerate(messages) if message["role"] == "assistant"
+        turns = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
+        if not self.has_generation_tags:
+            return whole, [self._span(whole, messages, turn) for turn in turns if turn >= from_turn]
+        spans = self._tagged_spans(whole, messages)
+        if from_turn and len(spans) != len(turns):
+            raise UnrenderableChat(f"{len(turns)} assistant turns that the template's tags cut into {len(spans)}")
+        return whole, spans if not from_turn else [
+            span for turn, span in zip(turns, spans, strict=True) if turn >= from_turn
         ]
-        return whole, spans
 
-    def _span(self, whole: str, messages: Sequence[Message], turn: int) -> tuple[int, int]:
+    def _tagged_spans(self, whole: str, messages: Sequence[Message]) -> list[Span]:
+        before, after = self._environment.marks = _free_marks(whole)
+        try:
+            marked = self.render(messages)
+        finally:
+            self._environment.marks = ("", "")
+        pieces = re.split(f"([{before}{after}])", marked)
+        if "".join(pieces[::2]) != whole or pieces[1::2] != [before, after] * (len(pieces) // 4):
+            raise UnrenderableChat("generation tags that the chat template nests or works on further")
+        ends = [0]
+        for piece in pieces[::2]:
+            ends.append(ends[-1] + len(piece))
+        return list(zip(ends[1:-1:2], ends[2::2], strict=True))
+
+    def _span(self, whole: str, messages: Sequence[Message], turn: int) -> Span:
         # Many templates look at messages[0], so there is no rendering before the first turn to compare with.
         before = self.render(messages[:turn], add_generation_prompt=True) if turn else ""
         until = self.render(messages[: turn + 1])
         if turn and whole.startswith(before) and whole.startswith(until) and len(before) <= len(until):
             return len(before), len(until)
-        return _traced(whole, before, until, messages[turn]["content"].strip(), turn)
+        return self._traced(whole, before, messages, turn)
+
+    def _traced(self, whole: str, before: str, messages: Sequence[Message], turn: int) -> Span:
+        """The span of a turn that reads otherwise when it is the last, as in Qwen 3, which adds an empty thought there.
+
+        A mark in place of the turn's content shows what the template writes before and behind it.
+        """
+        mark, _ = _free_marks(whole)
+        until = [*messages[:turn], {**messages[turn], "content": mark}]
+        marked = self.render([*until, *messages[turn + 1 :]])
+        ahead, _, behind = marked.partition(mark)
+        is_whole = whole.startswith(ahead) and whole.endswith(behind) and len(ahead) + len(behind) <= len(whole)
+        if marked.count(mark) != 1 or not is_whole:
+            raise UnrenderableChat(f"a turn {turn} that the chat template does not render in one piece")
+        has_prompt = bool(before) and ahead.startswith(before)
+        start, end = len(before) if has_prompt else len(ahead), len(whole) - len(behind)
+        closing = self.render(until).rpartition(mark)[2]
+        return start, end + len(closing) if behind.startswith(closing) else end
+
+    def _words_of(self, error: Exception) -> str:
+        """The error in words that stem from the template alone: a conversation's text is not repeated."""
+        words = str(error)
+        if words in self._words:
+            return words
+        if isinstance(error, UndefinedError | SecurityError):
+            quoted = re.findall(r"'([^']*)'", words)
+            if all(
+                name in self.source or name.endswith(" object") or name in {"list", "dict", "str"} for name in quoted
+            ):
+                return words
+        return type(error).__name__
 
 
-def _traced(whole: str, before: str, until: str, content: str, turn: int) -> tuple[int, int]:
-    """The span of a turn that reads otherwise when it is the last (Qwen 3 adds an empty thought there)."""
-    start = len(before) if whole.startswith(before) else 0
-    found, in_until = whole.find(content, start), until.rfind(content)
-    if not content or found < 0 or in_until < 0:
-        raise UnrenderableChat(f"a turn {turn} that the chat template does not render in one piece")
-    end = found + len(content)
-    closing = until[in_until + len(content) :]
-    return (start or found), (end + len(closing) if whole.startswith(closing, end) else end)
-
-
-def load_chat_template(model_dir: Path, tokenizer_config: Mapping[str, Any]) -> ChatTemplate:
-    """The template beside the tokenizer or inside its config; the plain one for a model without."""
-    special_tokens = {
-        key: token["content"] if isinstance(token, dict) else token
-        for key, token in tokenizer_config.items()
-        if key.endswith("_token") and (isinstance(token, str) or (isinstance(token, dict) and "content" in token))
-    }
-    beside = model_dir / "chat_template.jinja"
-    if beside.is_file():
-        return ChatTemplate(beside.read_text(encoding="utf-8"), special_tokens)
-    inside = tokenizer_config.get("chat_template")
-    if isinstance(inside, list):
-        inside = {entry["name"]: entry["template"] for entry in inside}.get("default")
-    return ChatTemplate(inside or PLAIN_TEMPLATE, special_tokens)
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, "jinja2.ext.loopcontrols"]
-    )
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = TEMPLATE_DATE.strftime
-    environment.filters["tojson"] = _to_json
-    return environment
-
-
-def _raise_exception(message: str) -> None:
-    raise TemplateError(message)
-
-
-def _to_json(value: Any, indent: int | None = None, **options: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent, **options)
-
-
-class _GenerationTag(Extension):
-    """Reads `{% generation %}…{% endgeneration %}` as its body: spans come from rendering, not from the tag."""
-
-    tags = {"generation"}
-
-    def parse(self, parser: Parser) -> nodes.Node:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
-
-    def _body(self, caller: Callable[[], str]) -> str:
-        return caller()
+def _free_marks(text: str) -> tuple[str, str]:
+    free = [mark for mark in MARK_CANDIDATES if mark not in text]
+    if len(free) < 2:
+        raise UnrenderableChat("every code point that could mark a turn")
+    return free[0], free[1]

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from aft_worker.data.chat_template import ChatTemplate, load_chat_template
+from aft_worker.data.chat_template import ChatTemplate, Span
+from aft_worker.data.content import Chat, Completion, Content, Text
 from aft_worker.data.errors import TokenizerUnusable
-from aft_worker.data.rows import Chat, Completion, Text
+from aft_worker.data.template_files import load_chat_template
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,6 +23,17 @@ class Encoded:
     """Token ids, [T]."""
     is_target: NDArray[np.bool_]
     """Whether each token carries loss as a target, [T]; never the first, which nothing precedes."""
+    uncut_tokens: int
+    """Tokens of the row before it was cut."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """A row as text for the tokenizer, and where in it the loss is taken."""
+
+    text: str
+    spans: list[Span]
+    adds_special_tokens: bool
 
 
 class RowEncoder:
@@ -33,40 +45,57 @@ class RowEncoder:
         tokenizer.no_truncation()
         tokenizer.no_padding()
 
-    def encode(self, content: Chat | Completion | Text) -> Encoded:
+    def encode(self, content: Content) -> Encoded:
         """The tokens of one row, at most `max_length`.
 
-        Plain text and completions are closed by the end-of-text token, so that the model learns to stop.
+        A token carries loss if any of its characters does. Plain text and completions are closed by the end-of-text
+        token, so that the model learns to stop.
 
         Raises:
             UnrenderableChat: the chat template cannot render the row.
         """
-        match content:
-            case Chat(messages=messages):
-                text, spans = self.template.assistant_spans(messages)
-                # The template writes its own special tokens; the tokenizer must not add them again.
-                return self._encode(text, spans, add_special_tokens=False)
-            case Completion(prompt=prompt, completion=completion):
-                text = prompt + completion
-                return self._encode(text, [(len(prompt), len(text))], add_special_tokens=True)
-            case Text(text=text):
-                return self._encode(text, [(0, len(text))], add_special_tokens=True)
-
-    def _encode(self, text: str, spans: list[tuple[int, int]], *, add_special_tokens: bool) -> Encoded:
-        encoding = self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        written = self._written(content)
+        encoding = self.tokenizer.encode(written.text, add_special_tokens=written.adds_special_tokens)
         tokens = np.asarray(encoding.ids, np.int32)
-        ends = np.asarray([end for _, end in encoding.offsets], np.int64)
-        # A token belongs to the span that holds its last character: one that straddles the start carries loss.
+        starts, ends = np.asarray(encoding.offsets, np.int64).reshape(-1, 2).T
         is_target = np.zeros(len(tokens), np.bool_)
-        for start, end in spans:
-            is_target |= (ends > start) & (ends <= end)
-        if add_special_tokens and self.eos_id is not None:
+        for start, end in written.spans:
+            is_target |= (ends > start) & (starts < end)
+        if written.adds_special_tokens and self.eos_id is not None:
             if len(tokens) == 0 or tokens[-1] != self.eos_id:
                 tokens, is_target = np.append(tokens, np.int32(self.eos_id)), np.append(is_target, True)
             is_target[-1] = True
+        uncut_tokens = len(tokens)
         tokens, is_target = tokens[: self.max_length], is_target[: self.max_length]
         is_target[:1] = False
-        return Encoded(tokens=tokens, is_target=is_target)
+        return Encoded(tokens=tokens, is_target=is_target, uncut_tokens=uncut_tokens)
+
+    def token_texts(self, content: Content) -> list[str]:
+        """The text that each token of `encode` stands for; joined, they are the row's text and its special tokens.
+
+        Of several tokens that make up one character, the first has it and the others are empty.
+        """
+        written = self._written(content)
+        encoding = self.tokenizer.encode(written.text, add_special_tokens=written.adds_special_tokens)
+        texts, told = [], 0
+        for token, (start, end) in zip(encoding.tokens, encoding.offsets, strict=True):
+            texts.append(token if start == end else written.text[told:end])
+            told = max(told, end)
+        if written.adds_special_tokens and self.eos_id is not None and encoding.ids[-1:] != [self.eos_id]:
+            texts.append(self.tokenizer.id_to_token(self.eos_id) or "")
+        return texts[: self.max_length]
+
+    def _written(self, content: Content) -> _Written:
+        match content:
+            case Chat(messages=messages, prompt_turns=given):
+                text, spans = self.template.assistant_spans(messages, from_turn=given)
+                # The template writes its own special tokens; the tokenizer must not add them again.
+                return _Written(text=text, spans=spans, adds_special_tokens=False)
+            case Completion(prompt=prompt, completion=completion):
+                text = prompt + completion
+                return _Written(text=text, spans=[(len(prompt), len(text))], adds_special_tokens=True)
+            case Text(text=text):
+                return _Written(text=text, spans=[(0, len(text))], adds_special_tokens=True)
 
 
 def load_encoder(model_dir: Path, *, max_length: int) -> RowEncoder:

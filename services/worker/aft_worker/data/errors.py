@@ -2,11 +2,39 @@
 
 from http import HTTPStatus
 
+from aft_worker.data.place import Place
 from aft_worker.errors import WorkerError
 
 
 class DataFileMissing(WorkerError):
     """A data file does not exist."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"Data file {path!r} does not exist on the worker; check the path.", path=path)
+
+
+class DataFormatUnknown(WorkerError):
+    """The format of a data file cannot be told from its name."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class DataFileUnreadable(WorkerError):
+    """A data file, or a data set, cannot be opened at all."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class DatasetsMissing(WorkerError):
+    """The library that opens data sets is not installed."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class SplitMissing(WorkerError):
+    """A data set has no such split, or several and none was named."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
@@ -16,8 +44,8 @@ class BadRow(WorkerError):
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
-    def __init__(self, path: str, line: int, found: str, expected: str) -> None:
-        super().__init__(f"{path}, line {line}: found {found}, expected {expected}.", path=path, line=line)
+    def __init__(self, place: Place, found: str, expected: str) -> None:
+        super().__init__(f"{place}: found {found}, expected {expected}.", path=place.path, **{place.unit: place.number})
 
 
 class DuplicateSampleId(WorkerError):

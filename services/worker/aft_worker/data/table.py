@@ -1,20 +1,23 @@
 """A data file as tokens: every good row of it, encoded once and kept in flat arrays."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aft_contracts import DataSpec, OnBadRow
+from aft_contracts import DataSpec, OnBadRow, SourceSpec
 from aft_worker.data.chat_template import UnrenderableChat
+from aft_worker.data.content import Content
 from aft_worker.data.encoder import Encoded, RowEncoder
 from aft_worker.data.errors import BadRow, DuplicateSampleId, EmptyDomain
+from aft_worker.data.place import Place
 from aft_worker.data.rows import Row, read_rows
+
+MOST_REASONS = 10
+"""Bad rows of a source that are kept in words; the others are counted."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,6 +28,8 @@ class TokenTable:
     """Id of each row."""
     named_ids: frozenset[str]
     """Ids that rows brought themselves."""
+    content_hashes: tuple[str, ...]
+    """Hash of each row's content, whatever its id; equal for duplicates."""
     weights: NDArray[np.float32]
     """Factor on each row's loss weights, [R]."""
     tokens: NDArray[np.int32]
@@ -35,6 +40,8 @@ class TokenTable:
     """Where each row begins, and where the last one ends, [R + 1]."""
     skipped: int
     """Rows that could not be read and were left out."""
+    bad_rows: tuple[str, ...] = ()
+    """The first of those: place and what is wrong, without their text."""
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -58,37 +65,66 @@ class TokenTable:
         return sha.hexdigest()
 
 
-def load_table(path: Path, encoder: RowEncoder, on_bad_row: OnBadRow, *, most_rows: int | None = None) -> TokenTable:
-    """The rows of a JSONL file as tokens; the first `most_rows` of them, or all.
+@dataclass(frozen=True, kw_only=True)
+class EncodedRow:
+    """A good row and its tokens, without its text."""
+
+    place: Place
+    sample_id: str
+    is_named: bool
+    content_hash: str
+    weight: float
+    encoded: Encoded
+
+
+def read_encoded(
+    source: SourceSpec, encoder: RowEncoder, *, most_rows: int | None = None
+) -> Iterator[tuple[EncodedRow, Content] | BadRow]:
+    """Every row of a source in order with its tokens and its content, or what is wrong with it.
 
     A row without a token that carries loss, perhaps because it was cut, is a bad row.
+    """
+    for row in read_rows(source, most_rows=most_rows):
+        encoded = row if isinstance(row, BadRow) else _encoded(row, encoder)
+        if isinstance(encoded, BadRow):
+            yield encoded
+        else:
+            assert isinstance(row, Row)
+            yield encoded, row.content
+
+
+def load_table(
+    source: SourceSpec, encoder: RowEncoder, on_bad_row: OnBadRow, *, most_rows: int | None = None
+) -> TokenTable:
+    """The rows of a source as tokens; the first `most_rows` of them, or all.
 
     Raises:
-        DataFileMissing: there is no such file.
+        DataFileMissing, DataFormatUnknown, DataFileUnreadable, …: there is nothing to read from.
         BadRow: a row cannot be trained on and `on_bad_row` is fail.
         DuplicateSampleId: two rows bring the same id.
     """
-    rows: list[Row] = []
-    encoded: list[Encoded] = []
+    rows: list[EncodedRow] = []
+    bad_rows: list[str] = []
     skipped = 0
-    for read in islice(read_rows(path), most_rows):
-        try:
-            row = _good(read)
-            encoded.append(_encoded(path, row, encoder))
-            rows.append(row)
-        except BadRow:
-            if on_bad_row is OnBadRow.FAIL:
-                raise
+    for read in read_encoded(source, encoder, most_rows=most_rows):
+        if not isinstance(read, BadRow):
+            rows.append(read[0])
+        elif on_bad_row is OnBadRow.FAIL:
+            raise read
+        else:
             skipped += 1
-    _refuse_duplicates(path, rows)
+            bad_rows += [str(read)] if skipped <= MOST_REASONS else []
+    _refuse_duplicates(rows)
     return TokenTable(
         sample_ids=tuple(row.sample_id for row in rows),
         named_ids=frozenset(row.sample_id for row in rows if row.is_named),
+        content_hashes=tuple(row.content_hash for row in rows),
         weights=np.asarray([row.weight for row in rows], np.float32),
-        tokens=np.concatenate([np.zeros(0, np.int32), *(row.tokens for row in encoded)]),
-        is_target=np.concatenate([np.zeros(0, np.bool_), *(row.is_target for row in encoded)]),
-        starts=np.cumsum([0, *(len(row.tokens) for row in encoded)], dtype=np.int64),
+        tokens=np.concatenate([np.zeros(0, np.int32), *(row.encoded.tokens for row in rows)]),
+        is_target=np.concatenate([np.zeros(0, np.bool_), *(row.encoded.is_target for row in rows)]),
+        starts=np.cumsum([0, *(len(row.encoded.tokens) for row in rows)], dtype=np.int64),
         skipped=skipped,
+        bad_rows=tuple(bad_rows),
     )
 
 
@@ -99,9 +135,7 @@ def load_training_tables(spec: DataSpec, encoder: RowEncoder) -> dict[str, Token
         EmptyDomain: a domain that is to be drawn from has no good row.
         DuplicateSampleId: two domains bring the same id.
     """
-    tables = {
-        name: load_table(Path(domain.path), encoder, spec.on_bad_row) for name, domain in sorted(spec.domains.items())
-    }
+    tables = {name: load_table(domain, encoder, spec.on_bad_row) for name, domain in sorted(spec.domains.items())}
     for name, domain in spec.domains.items():
         if domain.weight > 0:
             _refuse_empty(name, domain.path, tables[name])
@@ -115,9 +149,9 @@ def load_held_out_tables(spec: DataSpec, encoder: RowEncoder) -> dict[str, Token
     Raises:
         EmptyDomain: a file has no good row.
     """
-    tables = {name: load_table(Path(path), encoder, spec.on_bad_row) for name, path in sorted(spec.evaluation.items())}
-    for name, path in spec.evaluation.items():
-        _refuse_empty(name, path, tables[name])
+    tables = {name: load_table(source, encoder, spec.on_bad_row) for name, source in sorted(spec.evaluation.items())}
+    for name, source in spec.evaluation.items():
+        _refuse_empty(name, source.path, tables[name])
     return tables
 
 
@@ -127,35 +161,37 @@ def _refuse_empty(domain: str, path: str, table: TokenTable) -> None:
             f"Domain {domain!r} has no usable row in {path!r} ({table.skipped} were left out); "
             "repair the file or leave the domain out.",
             domain=domain,
+            bad_rows=list(table.bad_rows),
         )
 
 
-def _good(read: Row | BadRow) -> Row:
-    if isinstance(read, BadRow):
-        raise read
-    return read
-
-
-def _encoded(path: Path, row: Row, encoder: RowEncoder) -> Encoded:
+def _encoded(row: Row, encoder: RowEncoder) -> EncodedRow | BadRow:
     try:
         encoded = encoder.encode(row.content)
     except UnrenderableChat as error:
-        expected = "a conversation that the model's chat template can render"
-        raise BadRow(str(path), row.line, str(error), expected) from error
+        return BadRow(row.place, str(error), "a conversation that the model's chat template can render")
     if not encoded.is_target.any():
         found = f"no token that carries loss within max_length = {encoder.max_length}"
-        raise BadRow(str(path), row.line, found, "an answer or a text that begins before the cut")
-    return encoded
+        return BadRow(row.place, found, "an answer or a text that begins before the cut")
+    return EncodedRow(
+        place=row.place,
+        sample_id=row.sample_id,
+        is_named=row.is_named,
+        content_hash=row.content_hash,
+        weight=row.weight,
+        encoded=encoded,
+    )
 
 
-def _refuse_duplicates(path: Path, rows: list[Row]) -> None:
-    lines: dict[str, Row] = {}
+def _refuse_duplicates(rows: Sequence[EncodedRow]) -> None:
+    places: dict[str, EncodedRow] = {}
     for row in rows:
-        twin = lines.setdefault(row.sample_id, row)
+        twin = places.setdefault(row.sample_id, row)
         if twin is not row and (row.is_named or twin.is_named):
             raise DuplicateSampleId(
-                f"{path}: lines {twin.line} and {row.line} both have the id {row.sample_id!r}; ids must be unique.",
-                path=str(path),
+                f"{row.place.path}: {row.place.unit}s {twin.place.number} and {row.place.number} both have the id "
+                f"{row.sample_id!r}; ids must be unique.",
+                path=row.place.path,
                 sample_id=row.sample_id,
             )
 

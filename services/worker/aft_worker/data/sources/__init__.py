@@ -1,0 +1,1 @@
+"""Sources of rows, one module a format; none knows what a row means."""
