@@ -9,7 +9,7 @@ COPY shared shared
 COPY services services
 COPY cli cli
 COPY migrations migrations
-RUN pip install --no-cache-dir '.[worker]' -c constraints.txt
+RUN pip install --no-cache-dir '.[worker,datasets]' -c constraints.txt
 
 USER aft
 ENV AFT_WORKER_HOST=0.0.0.0 AFT_WORKER_PORT=8801 AFT_WORKER_ROOT=/data PYTHONUNBUFFERED=1
