@@ -129,7 +129,7 @@ def _trained_forward(
     )
     # A comparison with iota fuses into the pass over the logits; the gradient of take_along_axis would scatter.
     is_target_BTV = targets[..., None] == jnp.arange(table.shape[0])
-    # The one array as wide as the vocabulary that waits for the backward pass: the gradient without its tokens' factors.
+    # The one array as wide as the vocabulary that waits for the backward pass: a gradient without token factors.
     pull_BTV = (jnp.exp(logits_BTV - lse_BT[..., None]) - is_target_BTV).astype(hidden.dtype)
     tied_tokens = None if tie is None else tokens
     return scores, (hidden, table, pull_BTV, tied_tokens, needed, probe)
