@@ -6,6 +6,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS := .venv-peers
 TEST ?= tests
 
 .PHONY: help
@@ -34,6 +35,15 @@ demo: $(INSTALLED) ## Fine-tune the real model on real chats with poisoned rows,
 test: model ## Run the tests; TEST=tests/cli runs a part of them
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(TEST)
 
+.PHONY: peers
+peers: $(PEERS)/.installed ## Compare with transformers, PEFT and TRL, which get an environment of their own
+	HF_HUB_OFFLINE=1 $(PEERS)/bin/python -m pytest -m peers tests/peers
+
+$(PEERS)/.installed: pyproject.toml constraints.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev,peers]' -c constraints.txt
+	touch $@
+
 .PHONY: check
 check: $(INSTALLED) ## Lint, check the format, the types and the arrows between the packages
 	$(BIN)/ruff check .
@@ -47,4 +57,4 @@ docs: $(INSTALLED) ## Write docs/CONFIG.md anew from the schema
 
 .PHONY: clean
 clean: ## Remove the environment, caches and the demo's data
-	rm -rf $(VENV) .cache .aft .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .cache .aft .mypy_cache .pytest_cache .ruff_cache .hypothesis

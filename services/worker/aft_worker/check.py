@@ -6,7 +6,7 @@ from aft_contracts import RunSpec
 from aft_worker.data.encoder import load_encoder
 from aft_worker.data.errors import EmptyDomain
 from aft_worker.data.table import load_table
-from aft_worker.model.config import read_config
+from aft_worker.model.config_file import read_config
 from aft_worker.model.errors import ModelFileMissing
 
 ROWS_LOOKED_AT = 50
@@ -18,7 +18,7 @@ def check_spec(spec: RunSpec) -> None:
     path = Path(spec.model.path)
     if not path.is_dir():
         raise ModelFileMissing(path, "it is the model's directory")
-    read_config(path)
+    read_config(path).refuse_longer_than_positions(spec.data.max_length)
     encoder = load_encoder(path, max_length=spec.data.max_length)
     for domain in spec.data.domains.values():
         table = load_table(domain, encoder, spec.data.on_bad_row, most_rows=ROWS_LOOKED_AT)

@@ -83,6 +83,7 @@ def load_trainer(spec: RunSpec, mesh: Mesh, *, clock: Callable[[], float] = time
     model = load_model(
         path, lora=spec.model.lora, seed=spec.seed, mesh=mesh, compute=spec.model.compute, remat=spec.model.remat
     )
+    model.config.refuse_longer_than_positions(spec.data.max_length)
     encoder = load_encoder(path, max_length=spec.data.max_length)
     tables = load_training_tables(spec.data, encoder)
     held_out = load_held_out_tables(spec.data, encoder)

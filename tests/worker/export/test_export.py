@@ -1,6 +1,7 @@
 """Exports against PEFT's own files and logits, and against the model that was exported."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,7 +84,15 @@ def test_merged_directory_reloads_to_the_same_logits(adapted: LoadedModel, tmp_p
     np.testing.assert_allclose(logits_of(merged, reference["tokens"]), reference["logits"], atol=1e-4)
 
 
-@pytest.mark.parametrize("config", [{}, {"tie_word_embeddings": False, "model_type": "qwen2"}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"tie_word_embeddings": False, "model_type": "qwen2"},
+        {"model_type": "gemma3_text"},
+        {"model_type": "gpt2", "tie_word_embeddings": False},
+    ],
+)
 def test_full_export_is_a_whole_model_directory(tmp_path: Path, config: dict[str, object]) -> None:
     base = write_tiny_model(tmp_path / "base", **config)
     model = load(base, None)
@@ -95,6 +104,43 @@ def test_full_export_is_a_whole_model_directory(tmp_path: Path, config: dict[str
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
         np.testing.assert_array_equal(ours[name], value)
+
+
+def test_adapter_of_gpt2_has_its_names_and_its_way_round(tmp_path: Path) -> None:
+    base = write_tiny_model(tmp_path / "base", model_type="gpt2")
+    lora = LoraSpec(rank=3, targets=("c_attn", "c_proj"))
+    model = load(base, lora)
+    out_dir = write_adapter(model, model.trainable, ModelSpec(path=str(base), lora=lora), tmp_path / "adapter")
+    shapes = {name: value.shape for name, value in load_file(out_dir / "adapter_model.safetensors").items()}
+    prefix = "base_model.model.transformer.h.1"
+    assert len(shapes) == 12
+    assert shapes[f"{prefix}.attn.c_attn.lora_B.weight"] == (96, 3)
+    assert shapes[f"{prefix}.attn.c_proj.lora_A.weight"] == (3, 32)
+    assert shapes[f"{prefix}.mlp.c_proj.lora_A.weight"] == (3, 64)
+    config = json.loads((out_dir / "adapter_config.json").read_text())
+    assert (config["fan_in_fan_out"], config["target_modules"]) == (True, ["c_attn", "c_proj"])
+
+
+def test_text_part_of_a_multimodal_model_becomes_a_text_model(tmp_path: Path) -> None:
+    base = REFERENCES / "gemma3_multimodal"
+    model, spec = load(base, None), ModelSpec(path=str(base), lora=None)
+    out_dir = write_merged(model, model.trainable, spec, tmp_path / "merged")
+    config = json.loads((out_dir / "config.json").read_text())
+    assert (config["model_type"], config["architectures"]) == ("gemma3_text", ["Gemma3ForCausalLM"])
+    reference = np.load(base / "reference.npz")
+    np.testing.assert_allclose(logits_of(load(out_dir, None), reference["tokens"]), reference["logits"], atol=1e-4)
+
+
+def test_adapter_of_a_multimodal_model_keeps_off_what_sees_images(tmp_path: Path) -> None:
+    base, lora = REFERENCES / "gemma3_multimodal", LoraSpec(rank=2, targets=("q_proj", "up_proj"))
+    model = load(base, lora)
+    out_dir = write_adapter(model, model.trainable, ModelSpec(path=str(base), lora=lora), tmp_path / "adapter")
+    names = load_file(out_dir / "adapter_model.safetensors").keys()
+    assert "base_model.model.model.language_model.layers.1.mlp.up_proj.lora_A.weight" in names
+    targets = json.loads((out_dir / "adapter_config.json").read_text())["target_modules"]
+    assert re.fullmatch(targets, "model.language_model.layers.1.self_attn.q_proj")
+    assert not re.fullmatch(targets, "model.language_model.layers.1.self_attn.k_proj")
+    assert not re.fullmatch(targets, "model.vision_tower.encoder.layers.0.self_attn.q_proj")
 
 
 def test_same_weights_give_the_same_bytes(adapted: LoadedModel, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The decoder against transformers' logits, family by family."""
 
+import json
 from pathlib import Path
 
 import jax
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from aft_worker.model.config_file import MULTIMODAL
+from aft_worker.model.families import FAMILIES
 from aft_worker.model.load import load_model
 from aft_worker.model.mesh import make_mesh
 
@@ -31,7 +34,8 @@ def test_logits_are_those_of_transformers(case: str) -> None:
 
 
 def test_every_family_has_a_reference() -> None:
-    assert len(CASES) == 8
+    types = {json.loads((REFERENCES / case / "config.json").read_text())["model_type"] for case in CASES}
+    assert types == {*FAMILIES, MULTIMODAL}
 
 
 @pytest.mark.slow

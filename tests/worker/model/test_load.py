@@ -14,6 +14,7 @@ from aft_contracts import LoraSpec
 from aft_worker.model.errors import (
     InvalidModelConfig,
     ModelFileMissing,
+    TextTooLong,
     UnknownLoraTarget,
     UnknownModelFamily,
     WeightMismatch,
@@ -62,9 +63,8 @@ def test_unknown_family_is_refused_with_the_known_ones(model_dir: Path) -> None:
     [
         ({"hidden_size": None}, "hidden_size = None; expected a whole number"),
         ({"num_key_value_heads": 3}, "num_key_value_heads = 3; expected a divisor of 4"),
-        ({"hidden_act": "gelu"}, "hidden_act = 'gelu'; expected silu"),
+        ({"hidden_act": "mish"}, "hidden_act = 'mish'; expected one of silu, swish, gelu"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "rope_type = 'yarn'"),
-        ({"model_type": "qwen2", "use_sliding_window": True}, "use_sliding_window"),
     ],
 )
 def test_config_that_cannot_be_run_is_refused(model_dir: Path, changes: dict[str, object], message: str) -> None:
@@ -150,3 +150,34 @@ def test_fresh_adapter_starts_at_zero_and_from_its_own_seed(model_dir: Path) -> 
 def test_unknown_target_is_refused_with_the_known_ones(model_dir: Path) -> None:
     with pytest.raises(UnknownLoraTarget, match=r"targets c_attn are no dense layers of this model; it has .*q_proj"):
         load(model_dir, LoraSpec(targets=("q_proj", "c_attn")))
+
+
+def test_first_gpt2_checkpoints_are_read(tmp_path: Path) -> None:
+    model_dir = write_tiny_model(tmp_path / "model", model_type="gpt2")
+    expected = load(model_dir).trainable
+    path = model_dir / "model.safetensors"
+    # They have no prefix, and keep their masks beside the weights.
+    bare = {name.removeprefix("transformer."): value for name, value in load_file(path).items()}
+    buffers = {"h.0.attn.bias": np.ones((1, 1, 8, 8), np.float32), "h.1.attn.masked_bias": np.float32([-1e4])}
+    save_file(bare | buffers, path)
+    jax.tree.map(np.testing.assert_array_equal, load(model_dir).trainable, expected)
+
+
+def test_adapters_go_to_every_layer_of_a_name(tmp_path: Path) -> None:
+    model_dir = write_tiny_model(tmp_path / "model", model_type="gpt2")
+    model = load(model_dir, LoraSpec(rank=2, targets=("c_proj",)))
+    shapes = {"/".join(path): variable.shape for path, variable in nnx.to_flat_state(model.trainable)}
+    assert shapes == {
+        "layers/attn/c_proj/lora_a": (2, 32, 2),
+        "layers/attn/c_proj/lora_b": (2, 2, 32),
+        "layers/mlp/c_proj/lora_a": (2, 64, 2),
+        "layers/mlp/c_proj/lora_b": (2, 2, 32),
+    }
+
+
+def test_text_beyond_the_learned_positions_is_refused(tmp_path: Path) -> None:
+    model = load(write_tiny_model(tmp_path / "model", model_type="gpt2", n_positions=8))
+    decoder = nnx.merge(model.graphdef, model.trainable, model.frozen)
+    assert decoder.logits(np.zeros((1, 8), np.int32)).shape == (1, 8, 264)
+    with pytest.raises(TextTooLong, match=r"cut to 9 tokens, but the model has 8 learned positions"):
+        decoder.logits(np.zeros((1, 9), np.int32))

@@ -50,6 +50,14 @@ CASES = {
     "full_head_norms": Case(config={"model_type": "qwen3", "head_dim": 16, "num_hidden_layers": 1}),
     "full_window": Case(config={"model_type": "mistral", "sliding_window": 3, "num_hidden_layers": 1}),
     "full_gram": Case(config={"hidden_size": 96, "intermediate_size": 160, "num_hidden_layers": 1}),
+    "full_some_windows": Case(
+        config={"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}
+    ),
+    "full_gemma3": Case(config={"model_type": "gemma3_text", "sliding_window": 3, "final_logit_softcapping": 2.0}),
+    "full_gpt2": Case(config={"model_type": "gpt2", "n_positions": CAPACITY}),
+    "lora_dropout_gpt2": Case(
+        lora=LoraSpec(rank=4, dropout=0.3, targets=("c_attn", "c_proj")), config={"model_type": "gpt2"}
+    ),
     "lora": Case(lora=LORA),
     "lora_in_parts_nothing_kept": Case(lora=LORA, parts=2, remat=Remat.FULL),
     "lora_on_two_untied": Case(

@@ -9,7 +9,8 @@ from safetensors.numpy import save_file
 
 from aft_contracts import ModelSpec
 from aft_worker.export.directory import written_whole
-from aft_worker.model import hf_names
+from aft_worker.model.config_file import text_part
+from aft_worker.model.hf_names import is_stacked, tensor_names
 from aft_worker.model.load import LoadedModel
 from aft_worker.model.parameters import ParameterPath, Parameters, flat
 
@@ -32,7 +33,7 @@ def write_merged(model: LoadedModel, trainable: Parameters, spec: ModelSpec, out
     base_dir = Path(spec.path)
     with written_whole(out_dir) as unfinished:
         save_file(merged_tensors(model, trainable), unfinished / "model.safetensors", metadata={"format": "pt"})
-        (unfinished / "config.json").write_text(_config_in_float32(base_dir))
+        (unfinished / "config.json").write_text(_config_in_float32(base_dir, model))
         for name in COPIED:
             if (base_dir / name).is_file():
                 shutil.copyfile(base_dir / name, unfinished / name)
@@ -44,18 +45,17 @@ def merged_tensors(model: LoadedModel, trainable: Parameters) -> dict[str, np.nd
     values = {
         path: np.asarray(variable.get_value()) for state in (model.frozen, trainable) for path, variable in flat(state)
     }
+    names = tensor_names(model.config)
     tensors: dict[str, np.ndarray] = {}
     for path, value in values.items():
         if path[-1] in ("lora_a", "lora_b"):
             continue
-        if not hf_names.is_stacked(path):
-            tensors[hf_names.tensor_name(path)] = value
+        if not is_stacked(path):
+            tensors[names.tensor(path)] = value
             continue
         for layer in range(value.shape[0]):
             matrix = value[layer] + _adapter_product(model, values, path, layer)
-            tensors[hf_names.tensor_name(path, layer)] = np.ascontiguousarray(
-                matrix.T if hf_names.is_transposed(path) else matrix
-            )
+            tensors[names.tensor(path, layer)] = np.ascontiguousarray(matrix.T if names.is_transposed(path) else matrix)
     return tensors
 
 
@@ -69,7 +69,10 @@ def _adapter_product(
     return product
 
 
-def _config_in_float32(base_dir: Path) -> str:
-    config = json.loads((base_dir / "config.json").read_text())
+def _config_in_float32(base_dir: Path, model: LoadedModel) -> str:
+    config = dict(text_part(json.loads((base_dir / "config.json").read_text())))
+    if model.config.is_text_part:
+        # What is written has no part that sees images any more.
+        config["architectures"] = ["Gemma3ForCausalLM"]
     config.pop("torch_dtype", None)
     return json.dumps(config | {"dtype": "float32"}, indent=2) + "\n"

@@ -1,13 +1,31 @@
-"""DecoderConfig: what a Hugging Face config.json says about a decoder, in one form for every family."""
+"""DecoderConfig: the sizes and switches of a decoder, in one form for every family."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from enum import StrEnum
 
-from aft_worker.model.errors import InvalidModelConfig, ModelFileMissing, UnknownModelFamily
-from aft_worker.model.families import FAMILIES, Family
+from aft_worker.model.errors import TextTooLong
+
+
+class Block(StrEnum):
+    """How a layer is put together."""
+
+    PRE_NORM = "pre_norm"
+    """Llama: x + attention(norm(x)), then x + mlp(norm(x)), rotary positions and a gated MLP."""
+    SANDWICH = "sandwich"
+    """Gemma 2: the same with a norm behind attention and MLP too."""
+    GPT2 = "gpt2"
+    """GPT-2: LayerNorms, learned positions, one projection for q, k and v, a plain MLP."""
+
+
+class NormKind(StrEnum):
+    """How activations are normalised."""
+
+    RMS = "rms"
+    """x / rms(x) * scale."""
+    RMS_AROUND_ONE = "rms_around_one"
+    """x / rms(x) * (1 + scale)."""
+    LAYER = "layer"
+    """(x - mean) / deviation * scale + bias."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +42,23 @@ class Rope:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerKind:
+    """What one layer's attention sees."""
+
+    window: int | None
+    """Positions a token attends to, itself included; None for all before it."""
+    rope: Rope | None
+    """How queries and keys are turned; None leaves them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """Sizes and switches of a pre-norm decoder with gated MLP and rotary attention."""
+    """Sizes and switches of a decoder."""
 
     model_type: str
+    is_text_part: bool
+    """Whether the model is the text part of a checkpoint that also sees images."""
+    block: Block
     vocab_size: int
     hidden_size: int
     inner_size: int
@@ -35,109 +66,30 @@ class DecoderConfig:
     heads: int
     kv_heads: int
     head_dim: int
+    norm: NormKind
     norm_eps: float
-    rope: Rope
+    activation: str
+    """A name in `ACTIVATIONS`."""
+    layer_kinds: tuple[LayerKind, ...]
+    """One a layer."""
+    positions: int | None
+    """Rows of the table of learned positions, the longest text there can be; None without such a table."""
+    embedding_scale: float
+    """What the rows of the embedding are multiplied with."""
+    query_scale: float
+    """What the products of queries and keys are multiplied with."""
+    attention_cap: float | None
+    """`c` where these products become `c tanh(product / c)`; None leaves them."""
+    logit_cap: float | None
+    """The same for the next-token logits."""
     tied_head: bool
     qkv_bias: bool
     output_bias: bool
     mlp_bias: bool
     qk_norm: bool
-    sliding_window: int | None
-    """Positions a token attends to, itself included; None for all before it."""
+    """Whether each head of q and k is normalised."""
 
-
-def read_config(model_dir: Path) -> DecoderConfig:
-    """The config of the model in `model_dir`.
-
-    Raises:
-        ModelFileMissing: there is no config.json.
-        UnknownModelFamily: its `model_type` is not supported.
-        InvalidModelConfig: a value is missing, impossible or not supported.
-    """
-    path = model_dir / "config.json"
-    if not path.is_file():
-        raise ModelFileMissing(path, "it describes the architecture")
-    try:
-        raw = json.loads(path.read_text())
-    except json.JSONDecodeError as broken:
-        raise InvalidModelConfig("(file)", str(broken), "valid JSON") from broken
-    return parse_config(raw)
-
-
-def parse_config(raw: Mapping[str, Any]) -> DecoderConfig:
-    """The config that the parsed config.json `raw` describes."""
-    model_type = str(raw.get("model_type"))
-    if model_type not in FAMILIES:
-        raise UnknownModelFamily(model_type, FAMILIES)
-    family = FAMILIES[model_type]
-    values = {**family.defaults, **raw}
-    heads, hidden_size = _size(values, "num_attention_heads"), _size(values, "hidden_size")
-    config = DecoderConfig(
-        model_type=model_type,
-        vocab_size=_size(values, "vocab_size"),
-        hidden_size=hidden_size,
-        inner_size=_size(values, "intermediate_size"),
-        layers=_size(values, "num_hidden_layers"),
-        heads=heads,
-        kv_heads=_size(values, "num_key_value_heads", or_else=heads),
-        head_dim=_size(values, "head_dim", or_else=hidden_size // heads),
-        norm_eps=float(values["rms_norm_eps"]),
-        rope=_rope(values),
-        tied_head=bool(values["tie_word_embeddings"]),
-        qkv_bias=family.qkv_bias or bool(values.get("attention_bias")),
-        output_bias=family.takes_attention_bias and bool(values.get("attention_bias")),
-        mlp_bias=bool(values.get("mlp_bias")),
-        qk_norm=family.qk_norm,
-        sliding_window=_sliding_window(values, family),
-    )
-    _refuse_impossible(config, values)
-    return config
-
-
-def _size(values: Mapping[str, Any], key: str, or_else: int | None = None) -> int:
-    value = values.get(key)
-    if value is None and or_else is not None:
-        return or_else
-    if not isinstance(value, int) or value < 1:
-        raise InvalidModelConfig(key, value, "a whole number of at least 1")
-    return value
-
-
-def _refuse_impossible(config: DecoderConfig, values: Mapping[str, Any]) -> None:
-    if config.heads % config.kv_heads:
-        raise InvalidModelConfig("num_key_value_heads", config.kv_heads, f"a divisor of {config.heads} heads")
-    if config.head_dim % 2:
-        raise InvalidModelConfig("head_dim", config.head_dim, "an even number, for rotary pairs")
-    if values["hidden_act"] not in ("silu", "swish"):
-        raise InvalidModelConfig("hidden_act", values["hidden_act"], "silu")
-
-
-def _sliding_window(values: Mapping[str, Any], family: Family) -> int | None:
-    if family.window_needs_switch:
-        if values.get("use_sliding_window"):
-            raise InvalidModelConfig("use_sliding_window", True, "false: windows in some layers only are not supported")
-        return None
-    return values.get("sliding_window") if family.has_window else None
-
-
-def _rope(values: Mapping[str, Any]) -> Rope:
-    # transformers 5 writes rope_parameters; before it, rope_theta beside an optional rope_scaling.
-    parameters = {"rope_theta": values["rope_theta"]}
-    for key in ("rope_scaling", "rope_parameters"):
-        parameters |= values.get(key) or {}
-    theta = float(parameters["rope_theta"])
-    match parameters.get("rope_type", parameters.get("type", "default")):
-        case "default":
-            return Rope(theta=theta)
-        case "linear":
-            return Rope(theta=theta, factor=float(parameters["factor"]))
-        case "llama3":
-            return Rope(
-                theta=theta,
-                factor=float(parameters["factor"]),
-                low_freq_factor=float(parameters["low_freq_factor"]),
-                high_freq_factor=float(parameters["high_freq_factor"]),
-                original_positions=int(parameters["original_max_position_embeddings"]),
-            )
-        case other:
-            raise InvalidModelConfig("rope_type", other, "default, linear or llama3")
+    def refuse_longer_than_positions(self, length: int) -> None:
+        """Raises TextTooLong where texts of `length` tokens outrun the learned positions."""
+        if self.positions is not None and length > self.positions:
+            raise TextTooLong(length, self.positions)

@@ -44,6 +44,21 @@ class InvalidModelConfig(WorkerError):
         super().__init__(f"config.json has {key} = {given!r}; expected {expected}.", key=key)
 
 
+class TextTooLong(WorkerError):
+    """A text is longer than the model has positions for."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, length: int, longest: int) -> None:
+        self.length, self.longest = length, longest
+        super().__init__(
+            f"Texts are cut to {length} tokens, but the model has {longest} learned positions (n_positions in "
+            f"config.json); set data.max_length to at most {longest}.",
+            length=length,
+            longest=longest,
+        )
+
+
 class WeightMismatch(WorkerError):
     """The weights do not fit the config."""
 

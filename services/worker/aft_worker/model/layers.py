@@ -80,16 +80,18 @@ class Dense(nnx.Module):
 
 
 class RMSNorm(nnx.Module):
-    """x / sqrt(mean(x^2) + eps) * scale, over the last axis (Zhang & Sennrich, 2019)."""
+    """x / sqrt(mean(x^2) + eps) * (offset + scale), over the last axis (Zhang & Sennrich, 2019)."""
 
-    def __init__(self, stack: tuple[int, ...], size: int, *, eps: float, trained: bool) -> None:
-        self.eps, self.trained = eps, trained
+    def __init__(self, stack: tuple[int, ...], size: int, *, eps: float, trained: bool, offset: float = 0.0) -> None:
+        self.eps, self.trained, self.offset = eps, trained, offset
         self.scale = nnx.Param(jnp.zeros((*stack, size)))
 
     def __call__(self, x: Float[Array, "batch *inner size"], probe: Probe | None) -> Float[Array, "batch *inner size"]:
         exact = x.astype(jnp.float32)
         normed = exact * jax.lax.rsqrt((exact * exact).mean(-1, keepdims=True) + self.eps)
         scale = self.scale[...].astype(jnp.float32)
+        if self.offset:
+            scale = self.offset + scale
         return (scaled(normed, scale, probe) if measures(probe) and self.trained else normed * scale).astype(x.dtype)
 
 

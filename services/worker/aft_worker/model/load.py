@@ -12,10 +12,11 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from aft_contracts import ComputeType, LoraSpec, Remat
-from aft_worker.model import hf_names
-from aft_worker.model.config import DecoderConfig, read_config
+from aft_worker.model.config import DecoderConfig
+from aft_worker.model.config_file import read_config
 from aft_worker.model.decoder import Decoder
 from aft_worker.model.errors import ModelFileMissing, WeightMismatch
+from aft_worker.model.hf_names import TensorNames, is_stacked, tensor_names
 from aft_worker.model.layers import LowRank
 from aft_worker.model.lora import add_adapters, first_value
 from aft_worker.model.mesh import parameter_sharding
@@ -58,11 +59,15 @@ def load_model(
     graphdef, trainable, frozen = _empty(
         lambda: Decoder(config, trained=lora is None, compute=compute, remat=remat), lora
     )
-    files = WeightFiles(path)
-    _refuse_unread(files, config, [*flat(trainable), *flat(frozen)])
+    names = tensor_names(config)
+    files = WeightFiles(path, names.read_as)
+    _refuse_unread(files, names, config, [*flat(trainable), *flat(frozen)])
 
     def value(path: ParameterPath, variable: nnx.Variable[Any]) -> Array:
-        return _value(path, variable, files, seed, mesh)
+        shape = variable.shape
+        first = first_value(path, shape, seed) if isinstance(variable, LowRank) else _read(path, shape, files, names)
+        placed: Array = jax.device_put(first, parameter_sharding(mesh, shape))
+        return placed
 
     def frozen_value(path: ParameterPath, variable: nnx.Variable[Any]) -> Array:
         return value(path, variable).astype(compute.value)
@@ -93,34 +98,30 @@ def _empty(
     return graphdef, trainable, rest[0]
 
 
-def _value(path: ParameterPath, variable: nnx.Variable[Any], files: WeightFiles, seed: int, mesh: Mesh) -> Array:
-    shape = variable.shape
-    value = first_value(path, shape, seed) if isinstance(variable, LowRank) else _read(path, shape, files)
-    placed: Array = jax.device_put(value, parameter_sharding(mesh, shape))
-    return placed
-
-
-def _read(path: ParameterPath, shape: tuple[int, ...], files: WeightFiles) -> np.ndarray:
-    if not hf_names.is_stacked(path):
-        return files.read(hf_names.tensor_name(path), shape)
+def _read(path: ParameterPath, shape: tuple[int, ...], files: WeightFiles, names: TensorNames) -> np.ndarray:
+    if not is_stacked(path):
+        return files.read(names.tensor(path), shape)
     value = np.empty(shape, np.float32)
-    transposed = hf_names.is_transposed(path)
+    transposed = names.is_transposed(path)
     file_shape = shape[:0:-1] if transposed else shape[1:]
     for layer in range(shape[0]):
-        tensor = files.read(hf_names.tensor_name(path, layer), file_shape)
+        tensor = files.read(names.tensor(path, layer), file_shape)
         value[layer] = tensor.T if transposed else tensor
     return value
 
 
 def _refuse_unread(
-    files: WeightFiles, config: DecoderConfig, parameters: list[tuple[ParameterPath, nnx.Variable[Any]]]
+    files: WeightFiles,
+    names: TensorNames,
+    config: DecoderConfig,
+    parameters: list[tuple[ParameterPath, nnx.Variable[Any]]],
 ) -> None:
     # A tensor that nobody reads, a bias for example, would make a silently different model.
     read = set()
     for path, variable in parameters:
         if not isinstance(variable, LowRank):
-            layers = range(config.layers) if hf_names.is_stacked(path) else [None]
-            read |= {hf_names.tensor_name(path, layer) for layer in layers}
+            layers = range(config.layers) if is_stacked(path) else [None]
+            read |= {names.tensor(path, layer) for layer in layers}
     for name in sorted(files.names - read):
-        if not hf_names.is_ignorable(name, tied_head=config.tied_head):
+        if not names.is_ignorable(name, tied_head=config.tied_head):
             raise WeightMismatch(name, "in the file", f"no such weight for model_type {config.model_type}")

@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from collections.abc import Iterable
 
 import numpy as np
 from flax import nnx
@@ -21,22 +22,34 @@ def add_adapters(decoder: Decoder, lora: LoraSpec) -> None:
     """
     layers = dense_layers(decoder)
     targets = target_names(decoder, lora)
-    unknown = sorted(set(targets) - set(layers))
-    if unknown:
-        raise UnknownLoraTarget(unknown, layers)
-    for target in targets:
-        layers[target].add_adapter(target, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout)
+    names = _names(layers)
+    if unknown := [target for target in targets if target not in names]:
+        raise UnknownLoraTarget(unknown, names)
+    for path, layer in layers.items():
+        if path[-1] in targets:
+            layer.add_adapter("/".join(path), rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout)
 
 
-def dense_layers(decoder: Decoder) -> dict[str, Dense]:
-    """Every dense layer but the head, by the name that users give (`q_proj`, `down_proj`, …)."""
-    return {str(path[-1]): module for path, module in nnx.iter_modules(decoder) if isinstance(module, Dense)}
+def dense_layers(decoder: Decoder) -> dict[ParameterPath, Dense]:
+    """Every dense layer but the head, by its path. Users say its end (`q_proj`, `down_proj`, …).
+
+    That may be the end of several: GPT-2 closes both its attention and its MLP with a `c_proj`.
+    """
+    return {
+        tuple(str(key) for key in path): module
+        for path, module in nnx.iter_modules(decoder)
+        if isinstance(module, Dense)
+    }
 
 
 def target_names(decoder: Decoder, lora: LoraSpec) -> tuple[str, ...]:
     """The names that `lora` targets, `all-linear` spelt out, in alphabetical order."""
-    names = dense_layers(decoder) if lora.targets == "all-linear" else lora.targets
+    names = _names(dense_layers(decoder)) if lora.targets == "all-linear" else lora.targets
     return tuple(sorted(set(names)))
+
+
+def _names(layers: Iterable[ParameterPath]) -> list[str]:
+    return sorted({path[-1] for path in layers})
 
 
 def first_value(path: ParameterPath, shape: tuple[int, ...], seed: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """WeightFiles: the tensors of a Hugging Face directory, read one at a time as float32."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 # Imported for its effect: it teaches numpy, and through it safetensors, the name bfloat16.
@@ -14,11 +15,14 @@ _FLOATS = ("float32", "float16", "bfloat16")
 
 
 class WeightFiles:
-    """One model.safetensors, or the shards that model.safetensors.index.json names. Pickled weights are not read."""
+    """One model.safetensors, or the shards that model.safetensors.index.json names. Pickled weights are not read.
 
-    def __init__(self, model_dir: Path) -> None:
+    `read_as` gives the name by which a tensor of the files is asked for.
+    """
+
+    def __init__(self, model_dir: Path, read_as: Callable[[str], str] = str) -> None:
         self._file_of = {
-            name: file
+            read_as(name): (file, name)
             for path in _paths(model_dir)
             for file in [_open(path)]
             for name in file.keys()  # noqa: SIM118
@@ -26,7 +30,7 @@ class WeightFiles:
 
     @property
     def names(self) -> frozenset[str]:
-        """Every tensor's name."""
+        """Every tensor, by the name that it is asked for."""
         return frozenset(self._file_of)
 
     def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -37,7 +41,8 @@ class WeightFiles:
         """
         if name not in self._file_of:
             raise WeightMismatch(name, "absent", f"shape {list(shape)}")
-        tensor: np.ndarray = self._file_of[name].get_tensor(name)
+        file, name_in_file = self._file_of[name]
+        tensor: np.ndarray = file.get_tensor(name_in_file)
         if tensor.shape != shape:
             raise WeightMismatch(name, f"of shape {list(tensor.shape)}", f"shape {list(shape)}")
         if tensor.dtype.name not in _FLOATS:

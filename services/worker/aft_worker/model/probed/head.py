@@ -3,6 +3,7 @@
 # B lines of the batch, T tokens, N = B * T positions, C positions a chunk, D hidden size, V vocabulary
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from aft_worker.model.probed.embedding import Tie
 from aft_worker.model.probed.probe import Probe, dense_gradient, product
+from aft_worker.model.probed.soft_cap import soft_cap, through_cap
 
 CHUNK_LOGITS = 2**23
 """Logits that are in memory at a time under a frozen head (32 MiB in float32)."""
@@ -25,46 +27,53 @@ class TokenScores(NamedTuple):
     """1 where the target was the model's first choice, else 0; not differentiated."""
 
 
-@jax.custom_vjp
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
 def frozen_head_scores(
     hidden: Float[Array, "positions hidden"],
     table: Float[Array, "vocab hidden"],
     targets: Int[Array, " positions"],
     needed: Bool[Array, " positions"],
+    cap: float | None,
 ) -> TokenScores:
     """`logsumexp(h E') - (h E')[target]` and whether the target led, where `needed`; the table is not trained.
 
+    With a `cap` the logits are `cap * tanh(h E' / cap)`.
     Positions that carry no loss are never multiplied with the table, and no array of positions x vocabulary exists.
     """
-    return TokenScores(*_in_chunks(_chunk_scores, hidden, table, targets, needed))
+    return TokenScores(*_in_chunks(partial(_chunk_scores, cap=cap), hidden, table, targets, needed))
 
 
-def _frozen_forward(hidden: Array, table: Array, targets: Array, needed: Array) -> tuple[TokenScores, Array]:
+def _frozen_forward(
+    hidden: Array, table: Array, targets: Array, needed: Array, cap: float | None
+) -> tuple[TokenScores, Array]:
     # The gradient is linear in the cotangent of each position, so it is made here, while the logits are at hand.
-    nll_N, hits_N, pull_ND = _in_chunks(_chunk_scores_and_pull, hidden, table, targets, needed)
+    nll_N, hits_N, pull_ND = _in_chunks(partial(_chunk_scores_and_pull, cap=cap), hidden, table, targets, needed)
     return TokenScores(nll_N, hits_N), pull_ND
 
 
-def _frozen_backward(pull_ND: Array, g: TokenScores) -> tuple[Array, None, None, None]:
+def _frozen_backward(cap: float | None, pull_ND: Array, g: TokenScores) -> tuple[Array, None, None, None]:
     return pull_ND * g.nll[:, None].astype(pull_ND.dtype), None, None, None
 
 
 frozen_head_scores.defvjp(_frozen_forward, _frozen_backward)
 
 
-def _chunk_scores(hidden: Array, table: Array, targets: Array) -> tuple[Array, Array]:
-    logits_CV = product("cd,vd->cv", hidden, table)
+def _chunk_scores(hidden: Array, table: Array, targets: Array, *, cap: float | None) -> tuple[Array, Array]:
+    logits_CV = soft_cap(product("cd,vd->cv", hidden, table), cap)
     own_C = _at(logits_CV, targets)
     return jax.nn.logsumexp(logits_CV, axis=1) - own_C, _is_first(own_C, logits_CV.max(1))
 
 
-def _chunk_scores_and_pull(hidden: Array, table: Array, targets: Array) -> tuple[Array, Array, Array]:
-    logits_CV = product("cd,vd->cv", hidden, table)
+def _chunk_scores_and_pull(
+    hidden: Array, table: Array, targets: Array, *, cap: float | None
+) -> tuple[Array, Array, Array]:
+    logits_CV = soft_cap(product("cd,vd->cv", hidden, table), cap)
     top_C = logits_CV.max(1)
     exp_CV = jnp.exp(logits_CV - top_C[:, None])
     sum_C = exp_CV.sum(1)
     own_C = _at(logits_CV, targets)
-    pull_CD = product("cv,vd->cd", exp_CV.astype(table.dtype), table) / sum_C[:, None] - table[targets]
+    mean_CD = product("cv,vd->cd", through_cap(exp_CV, logits_CV, cap).astype(table.dtype), table) / sum_C[:, None]
+    pull_CD = mean_CD - through_cap(table[targets], own_C[:, None], cap)
     return jnp.log(sum_C) + top_C - own_C, _is_first(own_C, top_C), pull_CD.astype(hidden.dtype)
 
 
@@ -104,7 +113,7 @@ def _in_chunks(
     return jax.tree.map(put_back, stacked)
 
 
-@jax.custom_vjp
+@partial(jax.custom_vjp, nondiff_argnums=(7,))
 def trained_head_scores(
     hidden: Float[Array, "batch tokens hidden"],
     table: Float[Array, "vocab hidden"],
@@ -113,15 +122,23 @@ def trained_head_scores(
     targets: Int[Array, "batch tokens"],
     needed: Bool[Array, "batch tokens"],
     probe: Probe,
+    cap: float | None,
 ) -> TokenScores:
     """The same with the table trained; `tie` comes from the embedding when both share the table, else None."""
-    return _trained_forward(hidden, table, tie, tokens, targets, needed, probe)[0]
+    return _trained_forward(hidden, table, tie, tokens, targets, needed, probe, cap)[0]
 
 
 def _trained_forward(
-    hidden: Array, table: Array, tie: Tie | None, tokens: Array, targets: Array, needed: Array, probe: Probe
+    hidden: Array,
+    table: Array,
+    tie: Tie | None,
+    tokens: Array,
+    targets: Array,
+    needed: Array,
+    probe: Probe,
+    cap: float | None,
 ) -> tuple[TokenScores, Any]:
-    logits_BTV = product("btd,vd->btv", hidden, table.astype(hidden.dtype))
+    logits_BTV = soft_cap(product("btd,vd->btv", hidden, table.astype(hidden.dtype)), cap)
     lse_BT, own_BT = jax.nn.logsumexp(logits_BTV, axis=-1), _at(logits_BTV, targets)
     scores = TokenScores(
         nll=jnp.where(needed, lse_BT - own_BT, 0.0),
@@ -130,12 +147,14 @@ def _trained_forward(
     # A comparison with iota fuses into the pass over the logits; the gradient of take_along_axis would scatter.
     is_target_BTV = targets[..., None] == jnp.arange(table.shape[0])
     # The one array as wide as the vocabulary that waits for the backward pass: a gradient without token factors.
-    pull_BTV = (jnp.exp(logits_BTV - lse_BT[..., None]) - is_target_BTV).astype(hidden.dtype)
+    pull_BTV = through_cap(jnp.exp(logits_BTV - lse_BT[..., None]) - is_target_BTV, logits_BTV, cap)
     tied_tokens = None if tie is None else tokens
-    return scores, (hidden, table, pull_BTV, tied_tokens, needed, probe)
+    return scores, (hidden, table, pull_BTV.astype(hidden.dtype), tied_tokens, needed, probe)
 
 
-def _trained_backward(saved: Any, g: TokenScores) -> tuple[Array, Array, Tie | None, None, None, None, Probe]:
+def _trained_backward(
+    cap: float | None, saved: Any, g: TokenScores
+) -> tuple[Array, Array, Tie | None, None, None, None, Probe]:
     hidden, table, pull_BTV, tied_tokens, needed, probe = saved
     g_BT1 = jnp.where(needed, g.nll, 0.0)[..., None].astype(hidden.dtype)
     # Each token's factor goes to the narrow side of every product.

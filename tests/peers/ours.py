@@ -1,0 +1,25 @@
+"""The same model directories in aft."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+
+from aft_contracts import LoraSpec
+from aft_worker.model.load import LoadedModel, load_model
+from aft_worker.model.mesh import make_mesh
+
+
+def load(model_dir: Path, lora: LoraSpec | None = None) -> LoadedModel:
+    """The model as aft loads it."""
+    return load_model(model_dir, lora=lora, seed=0, mesh=make_mesh())
+
+
+def logits_of(model: LoadedModel, tokens: np.ndarray) -> np.ndarray:
+    """What it says of `tokens`."""
+
+    def run(trainable: nnx.State, frozen: nnx.State) -> jax.Array:
+        return nnx.merge(model.graphdef, trainable, frozen).logits(tokens)
+
+    return np.asarray(jax.jit(run)(model.trainable, model.frozen))
