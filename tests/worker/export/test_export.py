@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
-from aft_contracts import LoraSpec, ModelSpec
+from aft_contracts import ComputeType, LoraSpec, ModelSpec
 from aft_worker.export.adapter import write_adapter
 from aft_worker.export.errors import ExportExists, NothingToExport
 from aft_worker.export.merged import write_merged
@@ -23,8 +23,8 @@ REFERENCES = Path(__file__).parents[2] / "fixtures" / "references"
 LORA = LoraSpec(rank=4, alpha=12.0)
 
 
-def load(model_dir: Path, lora: LoraSpec | None) -> LoadedModel:
-    return load_model(model_dir, lora=lora, seed=0, mesh=make_mesh())
+def load(model_dir: Path, lora: LoraSpec | None, compute: ComputeType = ComputeType.FLOAT32) -> LoadedModel:
+    return load_model(model_dir, lora=lora, seed=0, mesh=make_mesh(), compute=compute)
 
 
 def logits_of(model: LoadedModel, tokens: np.ndarray) -> np.ndarray:
@@ -170,3 +170,16 @@ def test_full_fine_tuning_has_no_adapter(tmp_path: Path) -> None:
     model = load(base, None)
     with pytest.raises(NothingToExport):
         write_adapter(model, model.trainable, ModelSpec(path=str(base), lora=None), tmp_path / "adapter")
+
+
+def test_merged_weights_are_not_rounded_where_layers_compute_in_bfloat16(adapted: LoadedModel, tmp_path: Path) -> None:
+    exact, coarse = adapted, load(REFERENCES / "llama_tied", LORA, compute=ComputeType.BFLOAT16)
+    spec = ModelSpec(path=str(REFERENCES / "llama_tied"), lora=LORA)
+    written = [
+        load_file(write_merged(model, adapted.trainable, spec, tmp_path / name) / "model.safetensors")
+        for name, model in {"exact": exact, "coarse": coarse}.items()
+    ]
+    assert written[0].keys() == written[1].keys()
+    for name, tensor in written[0].items():
+        np.testing.assert_array_equal(written[1][name], tensor)
+        assert written[1][name].dtype == np.float32

@@ -11,7 +11,7 @@ from aft_contracts import ModelSpec
 from aft_worker.export.directory import written_whole
 from aft_worker.model.config_file import text_part
 from aft_worker.model.hf_names import is_stacked, tensor_names
-from aft_worker.model.load import LoadedModel
+from aft_worker.model.load import LoadedModel, exact_frozen
 from aft_worker.model.parameters import ParameterPath, Parameters, flat
 
 COPIED = (
@@ -42,9 +42,8 @@ def write_merged(model: LoadedModel, trainable: Parameters, spec: ModelSpec, out
 
 def merged_tensors(model: LoadedModel, trainable: Parameters) -> dict[str, np.ndarray]:
     """Every weight under Hugging Face's names: W + (alpha / rank) A B where there is an adapter."""
-    values = {
-        path: np.asarray(variable.get_value()) for state in (model.frozen, trainable) for path, variable in flat(state)
-    }
+    trained = {path: np.asarray(variable.get_value()) for path, variable in flat(trainable)}
+    values = exact_frozen(model) | trained
     names = tensor_names(model.config)
     tensors: dict[str, np.ndarray] = {}
     for path, value in values.items():

@@ -82,6 +82,16 @@ def load_model(
     )
 
 
+def exact_frozen(model: LoadedModel) -> dict[ParameterPath, np.ndarray]:
+    """The frozen parameters in float32, as the model's files have them: in memory they may have been rounded."""
+    values = {path: np.asarray(variable.get_value()) for path, variable in flat(model.frozen)}
+    if all(value.dtype == np.float32 for value in values.values()):
+        return values
+    names = tensor_names(model.config)
+    files = WeightFiles(model.model_dir, names.read_as)
+    return {path: _read(path, value.shape, files, names) for path, value in values.items()}
+
+
 def _empty(
     decoder: Callable[[], Decoder], lora: LoraSpec | None
 ) -> tuple[nnx.GraphDef[Decoder], Parameters, Parameters]:
