@@ -14,6 +14,8 @@ from aft_contracts import (
     AnalysisResult,
     AnalysisSpec,
     CheckpointRef,
+    Checkpoints,
+    CheckpointView,
     DataPreview,
     DomainScore,
     DomainSize,
@@ -63,6 +65,7 @@ class SimulatedWorker:
         self.preview_asked: PreviewRequest | None = None
         self.next_answers: list[Response] = []
         self.cancelled: set[str] = set()
+        self.checkpoints: dict[str, tuple[CheckpointView, ...]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def restart(self) -> None:
@@ -215,6 +218,14 @@ def simulated_app(worker: SimulatedWorker) -> FastAPI:
             domains={"chat": DomainSize(rows=ROWS, skipped=0)},
         )
         return Response(loaded.model_dump_json(), media_type="application/json")
+
+    @app.get("/v1/runs/{run_id}/checkpoints")
+    async def checkpoints(run_id: str, verify: bool = False) -> Response:
+        if run_id not in worker.checkpoints:
+            return _problem(404, "run_unknown")
+        found = worker.checkpoints[run_id]
+        seen = found if verify else tuple(one.model_copy(update={"verified": None, "damage": None}) for one in found)
+        return Response(Checkpoints(checkpoints=seen).model_dump_json(), media_type="application/json")
 
     @app.delete("/v1/runs/{run_id}")
     async def release(run_id: str) -> Response:

@@ -11,6 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from aft_cli.errors import ApiError, api_unreachable, unexpected_answer
 from aft_contracts import (
+    Checkpoints,
+    CheckpointView,
     Command,
     CommandRecord,
     Contract,
@@ -35,6 +37,7 @@ ANSWER_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
 PREVIEW_WAIT_S = 90.0
 """A worker reads the rows first, perhaps from afar."""
+VERIFY_TIMEOUT_S = 600.0
 
 
 class WorkerLine(Contract):
@@ -117,6 +120,11 @@ class AftClient:
     def diagnoses(self, run_id: str) -> list[DiagnosisReport]:
         """What a run's incidents turned out to be."""
         return self._ask_list(DiagnosisReport, "diagnoses", f"/runs/{run_id}/diagnoses")
+
+    def checkpoints(self, run_id: str, *, verify: bool = False) -> tuple[CheckpointView, ...]:
+        """A run's checkpoints on its worker's disk; with `verify` every file of them is read."""
+        params, wait_s = {"verify": str(verify).lower()}, VERIFY_TIMEOUT_S if verify else 0.0
+        return self._ask(Checkpoints, "GET", f"/runs/{run_id}/checkpoints", params=params, wait_s=wait_s).checkpoints
 
     def reviews(self, *, status: ReviewStatus | None = None, run_id: str | None = None) -> list[Review]:
         """Questions to humans."""

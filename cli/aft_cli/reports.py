@@ -1,6 +1,7 @@
 """Tables and panels for what the API tells."""
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -9,7 +10,7 @@ from rich.text import Text
 
 from aft_cli.client import WorkerLine
 from aft_cli.live_view import STATUS_STYLES, repair_words
-from aft_contracts import DiagnosisReport, Replay, Review, RunView
+from aft_contracts import CheckpointView, DiagnosisReport, Replay, Review, RunView
 
 SUSPECTS_SHOWN = 8
 
@@ -74,6 +75,26 @@ def reviews_table(reviews: Iterable[Review]) -> Table:
     return table
 
 
+def checkpoints_table(checkpoints: Iterable[CheckpointView], now: datetime) -> Table:
+    """Checkpoints, one a line, with their age at `now`."""
+    table = _table("gen", "step", "status", "size", "age", "damage")
+    for one in checkpoints:
+        size, age = f"{one.size_bytes / 1e6:.1f} MB", _age((now - one.written_at).total_seconds())
+        table.add_row(
+            str(one.generation), str(one.step), checkpoint_status(one), size, age, Text(one.damage or "", style="red")
+        )
+    return table
+
+
+def checkpoint_status(checkpoint: CheckpointView) -> Text:
+    """A checkpoint's state in a word."""
+    if not checkpoint.committed:
+        return Text("unfinished", style="yellow")
+    if checkpoint.verified is None:
+        return Text("committed")
+    return Text("verified", style="green") if checkpoint.verified else Text("damaged", style="red")
+
+
 def workers_table(workers: Iterable[WorkerLine]) -> Table:
     """Workers, one a line."""
     table = _table("url", "reachable", "worker", "devices", "runs", "versions", ids={"url"})
@@ -116,6 +137,13 @@ def _replays(replays: Iterable[Replay], seconds: float) -> Table:
         losses = ", ".join(f"{step.step}: {step.loss:.4g}" for step in replay.steps)
         table.add_row(replay.name, ", ".join(replay.masked_sample_ids) or "nothing", losses)
     return table
+
+
+def _age(seconds: float) -> str:
+    for unit, length_s in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def _table(*columns: str, ids: Collection[str] = ()) -> Table:

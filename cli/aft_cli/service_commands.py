@@ -35,8 +35,8 @@ def up(
     worker_port: PortOption = None,
 ) -> None:
     """Run an API and a worker on this machine until Ctrl-C."""
-    _require("aft_api", "api")
-    _require("aft_worker", "worker")
+    require("aft_api", "api")
+    require("aft_worker", "worker")
     signal.signal(signal.SIGTERM, _as_interrupt)
     console = Console()
     plan = StackPlan(data_dir=data_dir, host=host, api_port=port, worker_port=worker_port)
@@ -55,13 +55,13 @@ def up(
 
 def serve(host: HostOption = None, port: PortOption = None) -> None:
     """Run the API in the foreground; AFT_* variables hold its other settings."""
-    _require("aft_api", "api")
+    require("aft_api", "api")
     _become("aft_api", AFT_HOST=host, AFT_PORT=port)
 
 
 def worker(host: HostOption = None, port: PortOption = None) -> None:
     """Run a worker in the foreground; AFT_WORKER_* variables hold its other settings."""
-    _require("aft_worker", "worker")
+    require("aft_worker", "worker")
     _become("aft_worker", AFT_WORKER_HOST=host, AFT_WORKER_PORT=port)
 
 
@@ -77,7 +77,7 @@ def upgrade(
     url: Annotated[str | None, typer.Option(help="Database URL; AFT_DATABASE_URL or a SQLite file otherwise.")] = None,
 ) -> None:
     """Create the tables, or bring them to the newest revision."""
-    _require("aft_api", "api")
+    require("aft_api", "api")
     # Imported here: the CLI also works where the API is not installed.
     from aft_api.db.migrate import upgrade as upgrade_tables
     from aft_api.settings import Settings
@@ -93,7 +93,7 @@ def _become(module: str, **settings: str | int | None) -> None:
     os.execve(sys.executable, [sys.executable, "-m", module], os.environ | chosen)  # noqa: S606 - no shell is wanted
 
 
-def _require(package: str, extra: str) -> None:
+def require(package: str, extra: str) -> None:
     if importlib.util.find_spec(package) is None:
         raise local_problem(
             "extra_missing",

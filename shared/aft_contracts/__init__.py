@@ -3,6 +3,7 @@
 from .analysis import AnalysisResult, AnalysisSpec, Replay, ReplayVariant
 from .anomaly import Anomaly, AnomalyKind
 from .batch import Batch
+from .checkpoint import Checkpoints, CheckpointView
 from .command import (
     BlacklistSamples,
     Command,
@@ -69,6 +70,8 @@ __all__ = [
     "Branch",
     "CheckpointRef",
     "CheckpointSpec",
+    "CheckpointView",
+    "Checkpoints",
     "ClipChange",
     "ColumnMap",
     "Command",

@@ -20,6 +20,8 @@ class WorkerInfo(Contract):
     """`cpu`, `gpu` or `tpu`."""
     devices: int = Field(ge=1)
     """Accelerator devices it trains on."""
+    fsdp: int = Field(default=1, ge=1)
+    """Of these, how many share each copy of the parameters."""
     versions: dict[str, str]
     """Versions of aft, jax and the other libraries that decide numbers."""
     slots: int = Field(ge=1)

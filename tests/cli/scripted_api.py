@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from aft_contracts import (
     FINISHED,
+    CheckpointView,
     Contract,
     DataPreview,
     Decision,
@@ -42,6 +43,7 @@ class ScriptedApi:
     steps: list[StepRecord] = field(default_factory=list)
     diagnoses: list[DiagnosisReport] = field(default_factory=list)
     reviews: dict[str, Review] = field(default_factory=dict)
+    checkpoints: list[CheckpointView] = field(default_factory=list)
     commands: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     preview: DataPreview | None = None
@@ -89,6 +91,9 @@ class ScriptedApi:
                 return 200, {"steps": [step for step in self.steps if step.step > after]}
             case "diagnoses":
                 return 200, {"diagnoses": self.diagnoses}
+            case "checkpoints":
+                asked = {} if query["verify"] == "true" else {"verified": None, "damage": None}
+                return 200, {"checkpoints": [one.model_copy(update=asked) for one in self.checkpoints]}
             case "commands" if method == "POST":
                 return self._command(run, body)
         return _problem(404, "route_not_found", rest)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import uvicorn
 
 from aft_contracts import (
     AnalysisSpec,
+    Checkpoints,
     Contract,
     EvaluationSpec,
     ExportJob,
@@ -34,6 +36,7 @@ from aft_contracts import (
 )
 from aft_worker.server import create_app
 from aft_worker.settings import WorkerSettings
+from tests.worker.conftest import largest_file
 
 MakeSpec = Callable[..., RunSpec]
 POISON = {"id": "evil", "text": "the moon is cheese", "weight": 3e38}
@@ -309,6 +312,57 @@ def test_a_failed_job_says_why_and_can_be_put_again(worker: httpx.Client, make_s
         view = ended(worker, "/windows/r:0:0")
         assert (view["status"], view["problem"]["code"]) == ("failed", "generation_mismatch")
     assert worker.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_window_that_cannot_be_saved_fails_and_is_committed_when_put_again(
+    worker: httpx.Client, make_spec: MakeSpec
+) -> None:
+    load(worker, make_spec())
+    put(worker, window())
+    ended(worker, "/windows/r:0:0")
+    with largest_file(4000):  # the job's own file is smaller, the checkpoint's files are not
+        put(worker, window(3, 2, index=1)).raise_for_status()
+        view = ended(worker, "/windows/r:0:1")
+    assert (view["status"], view["problem"]["code"]) == ("failed", "checkpoint_not_written")
+    assert "File too large" in view["problem"]["detail"]
+    assert worker.get("/healthz").json() == {"status": "ok"}
+    put(worker, window(3, 2, index=1)).raise_for_status()
+    assert ended(worker, "/windows/r:0:1")["status"] == "committed"
+
+
+def test_windows_that_are_put_ahead_end_like_windows_that_wait(make_spec: MakeSpec, tmp_path: Path) -> None:
+    cuts = (0, 3, 5, 9)
+    with serving(tmp_path / "ahead") as worker:
+        load(worker, make_spec())
+        for index, (start, end) in enumerate(pairwise(cuts)):
+            put(worker, window(start, end - start, index=index)).raise_for_status()
+        views = [ended(worker, f"/windows/r:0:{index}") for index in range(3)]
+    assert {view["status"] for view in views} == {"committed"}
+    with serving(tmp_path / "waiting") as worker:
+        load(worker, make_spec())
+        for index, (start, end) in enumerate(pairwise(cuts)):
+            put(worker, window(start, end - start, index=index)).raise_for_status()
+            waited = ended(worker, f"/windows/r:0:{index}")
+    assert views[-1]["result"]["state_digest"] == waited["result"]["state_digest"]
+
+
+def test_checkpoints_are_listed_and_verified_without_loading_the_run(make_spec: MakeSpec, tmp_path: Path) -> None:
+    def seen(worker: httpx.Client, **params: Any) -> list[tuple[int, bool, bool | None]]:
+        answer = worker.get("/runs/r/checkpoints", params=params).raise_for_status()
+        views = Checkpoints.model_validate_json(answer.content).checkpoints
+        return [(view.step, view.committed, view.verified) for view in views]
+
+    with serving(tmp_path / "root") as worker:
+        assert refusal(worker.get("/runs/r/checkpoints")) == (404, "run_unknown")
+        load(worker, make_spec())
+        put(worker, window())
+        ended(worker, "/windows/r:0:0")
+        assert seen(worker) == [(0, True, None), (3, True, None)]
+    (tmp_path / "root/r/checkpoints/0/3/_CHECKPOINT_METADATA").write_text("x")
+    (tmp_path / "root/r/checkpoints/0/0/manifest.json").unlink()
+    with serving(tmp_path / "root") as worker:
+        assert seen(worker, verify=True) == [(0, False, None), (3, True, False)]
+        assert refusal(worker.get("/runs/..%2Fr/checkpoints"))[0] in {404, 422}
 
 
 def test_a_run_that_cannot_be_loaded_says_why_and_frees_its_slot(worker: httpx.Client, make_spec: MakeSpec) -> None:

@@ -1,5 +1,6 @@
 """The worker's protocol, from the control plane's side; every foreign answer is checked here."""
 
+from http import HTTPStatus
 from typing import Any, Literal, TypeVar
 
 import httpx
@@ -9,6 +10,7 @@ from aft_api.errors import AftError
 from aft_contracts import (
     AnalysisResult,
     AnalysisSpec,
+    Checkpoints,
     Contract,
     DataPreview,
     EvaluationResult,
@@ -41,14 +43,20 @@ VIEWS: dict[JobKind, type[JobView[Any]]] = {
 ANSWER_S = 30.0
 PREVIEW_S = 60.0
 """A preview reads and tokenises rows, perhaps from afar."""
+VERIFY_S = 600.0
+"""To read and hash every checkpoint of a run."""
 
 
 class WorkerUnreachable(AftError):
     """The worker does not answer."""
 
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
 
 class WorkerRefused(AftError):
     """The worker answered with an error."""
+
+    status = HTTPStatus.BAD_GATEWAY
 
     def __init__(self, reported: Problem) -> None:
         self.reported = reported
@@ -57,6 +65,8 @@ class WorkerRefused(AftError):
 
 class WorkerAnswerInvalid(AftError):
     """The worker's answer is not what the protocol says."""
+
+    status = HTTPStatus.BAD_GATEWAY
 
 
 class WorkerClient:
@@ -89,6 +99,16 @@ class WorkerClient:
     async def release(self, run_id: str, fence_token: int) -> None:
         """Let it forget the run; a worker that does not hold it agrees."""
         await self._send("DELETE", f"/v1/runs/{run_id}", params={"fence_token": fence_token}, answer_s=ANSWER_S)
+
+    async def checkpoints(self, run_id: str, *, verify: bool) -> Checkpoints:
+        """The run's checkpoints on its disk; with `verify` it reads every file, which takes a while."""
+        return await self._call(
+            "GET",
+            f"/v1/runs/{run_id}/checkpoints",
+            Checkpoints,
+            params={"verify": verify},
+            answer_s=VERIFY_S if verify else ANSWER_S,
+        )
 
     async def put(self, kind: JobKind, job_id: str, spec: JobSpec, fence_token: int) -> JobView[Contract]:
         """Ask for a job; the same id and spec give the same job."""

@@ -8,6 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from aft_contracts import (
     AnalysisResult,
     AnalysisSpec,
+    Checkpoints,
     Contract,
     DataPreview,
     EvaluationResult,
@@ -44,6 +45,7 @@ def _worker(request: Request) -> Worker:
 At = Annotated[Worker, Depends(_worker)]
 WaitS = Annotated[float, Query(ge=0, le=60, description="Longest wait for news, in seconds.")]
 AfterStep = Annotated[int, Query(description="Steps up to this one are known to the caller.")]
+Verify = Annotated[bool, Query(description="Whether to read every file and compare it with the manifest.")]
 FenceToken = Annotated[int, Query(ge=0, description="Lease token of the sender.")]
 
 
@@ -94,6 +96,12 @@ async def get_run(run_id: str, worker: At, wait_s: WaitS = 0.0) -> Response:
 def delete_run(run_id: str, fence_token: FenceToken, worker: At) -> None:
     """Releases a run's devices; its unfinished jobs are dropped, its files stay."""
     worker.release(run_id, fence_token)
+
+
+@router.get("/runs/{run_id}/checkpoints", response_model=Checkpoints)
+def get_checkpoints(run_id: str, worker: At, verify: Verify = False) -> Response:
+    """The run's checkpoints on disk, whether or not the run is loaded."""
+    return _json(worker.checkpoints(run_id, verify=verify))
 
 
 @router.put("/windows/{window_id}", response_model=JobView[WindowResult])

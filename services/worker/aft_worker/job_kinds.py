@@ -30,7 +30,7 @@ class JobKind:
     id_field: str
     """Field of the spec that holds the job's id."""
     perform: Callable[..., Any]
-    """(session, spec, control) -> result."""
+    """(session, spec, control) -> result, or a Future of it when the rest is done beside the training thread."""
     ends_as: Callable[[Any, Any], JobStatus] = lambda _spec, _result: JobStatus.COMMITTED
     """(spec, result) -> the status that the job ends with."""
 
@@ -45,7 +45,7 @@ WINDOWS = JobKind(
     spec_type=WindowSpec,
     result_type=WindowResult,
     id_field="window_id",
-    perform=Session.train_window,
+    perform=Session.begin_window,
     ends_as=_window_ends_as,
 )
 ANALYSES = JobKind(

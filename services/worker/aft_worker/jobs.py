@@ -1,6 +1,7 @@
 """Jobs: accepts work, has the training thread do it, and keeps what came of it."""
 
 from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
 from threading import Lock
 from typing import Any
 
@@ -8,6 +9,7 @@ import structlog
 
 from aft_contracts import ENDED, JobRequest, JobStatus, JobView
 from aft_worker.control import WorkerStopping
+from aft_worker.errors import WorkerError
 from aft_worker.job import Job
 from aft_worker.job_kinds import JobKind
 from aft_worker.job_store import JobStore, StoredJob, stored_type
@@ -125,7 +127,7 @@ class Jobs:
         )
         self._thread.submit(task)
 
-    # From here on the training thread is the caller.
+    # From here on the training thread is the caller, or the saver's of a session.
 
     def _perform(self, job: Job, accepted: StoredJob[Any, Any], held: HeldRun) -> None:
         try:
@@ -133,12 +135,34 @@ class Jobs:
             if held.session is None:
                 raise RunNotLoaded(f"Run {job.spec.run_id} could not be loaded.", run_id=job.spec.run_id)
             job.started()
-            result = job.kind.perform(held.session, job.spec, job)
+            outcome = job.kind.perform(held.session, job.spec, job)
         except WorkerStopping:
-            self._forget(job)
-            log.info("job_dropped", kind=job.kind.name, job_id=job.view.job_id)
+            self._drop(job)
+            return
+        if isinstance(outcome, Future):
+            outcome.add_done_callback(lambda done: self._settle(job, accepted, done))
         else:
-            self._end(job, accepted, status=job.kind.ends_as(job.spec, result), result=result)
+            self._succeed(job, accepted, outcome)
+
+    def _settle(self, job: Job, accepted: StoredJob[Any, Any], outcome: Future[Any]) -> None:
+        """Ends a job as its future did; nothing may escape, for a future swallows what its callbacks raise."""
+        try:
+            result = outcome.result()
+        except (WorkerStopping, CancelledError):
+            self._drop(job)
+        except Exception as error:
+            if not isinstance(error, WorkerError):
+                log.exception("job_broke", kind=job.kind.name, job_id=job.view.job_id, error=type(error).__name__)
+            self._failed(job, accepted, error)
+        else:
+            self._succeed(job, accepted, result)
+
+    def _succeed(self, job: Job, accepted: StoredJob[Any, Any], result: Any) -> None:
+        self._end(job, accepted, status=job.kind.ends_as(job.spec, result), result=result)
+
+    def _drop(self, job: Job) -> None:
+        self._forget(job)
+        log.info("job_dropped", kind=job.kind.name, job_id=job.view.job_id)
 
     def _failed(self, job: Job, accepted: StoredJob[Any, Any], error: Exception) -> None:
         problem = problem_of(error)
@@ -147,6 +171,9 @@ class Jobs:
 
     def _end(self, job: Job, accepted: StoredJob[Any, Any], **end: Any) -> None:
         """Shows the end only once it is on disk: what was reported must survive a restart."""
+        if job.is_dropped:  # Its file may belong to a job that was put anew, which finds what this one committed.
+            self._drop(job)
+            return
         view = job.view.model_copy(update=end)
         try:
             with self._lock:

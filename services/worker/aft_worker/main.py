@@ -8,6 +8,8 @@ import structlog
 import uvicorn
 
 from aft_worker.devices import enable_compilation_cache
+from aft_worker.model.errors import FsdpDoesNotDivide
+from aft_worker.model.mesh import make_mesh
 from aft_worker.server import create_app
 from aft_worker.settings import WorkerSettings
 
@@ -16,6 +18,10 @@ def serve(settings: WorkerSettings) -> None:
     """Serves until SIGTERM or SIGINT; the running step is finished, its window is trained again after a restart."""
     _write_logs_as_json()
     enable_compilation_cache(settings.compilation_cache)
+    try:
+        make_mesh(fsdp=settings.fsdp)
+    except FsdpDoesNotDivide as error:
+        sys.exit(str(error))  # Now, rather than as the problem of every run.
     # uvicorn repeats the signal once it has shut down; without this it would end the process as if killed.
     signal.signal(signal.SIGTERM, _exit)
     app = create_app(settings)

@@ -35,6 +35,12 @@ class RunNotLoaded(WorkerError):
     status = HTTPStatus.CONFLICT
 
 
+class RunUnknown(WorkerError):
+    """The worker has no files of the run."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
 class NoFreeSlot(WorkerError):
     """The worker holds as many runs as it may."""
 

@@ -26,6 +26,11 @@ class RunFolder:
             )
         self.run_id, self.path = run_id, root / run_id
 
+    @property
+    def checkpoints(self) -> Path:
+        """Where its checkpoints lie, by generation and step."""
+        return self.path / "checkpoints"
+
     def admit(self, fence_token: int) -> None:
         """Lets the holder of the newest lease pass, and remembers it for good.
 

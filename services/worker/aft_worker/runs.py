@@ -1,5 +1,6 @@
 """Runs: which runs the worker holds, and how they get in and out."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,10 @@ class HeldRun:
 class Runs:
     """Answers at once and loads on the training thread."""
 
-    def __init__(self, root: Path, *, slots: int, thread: TrainingThread, changed: Callable[[], None]) -> None:
-        self.root, self.slots = root, slots
+    def __init__(
+        self, root: Path, *, slots: int, thread: TrainingThread, changed: Callable[[], None], fsdp: int = 1
+    ) -> None:
+        self.root, self.slots, self.fsdp = root, slots, fsdp
         self._thread, self._changed = thread, changed
         self._lock = Lock()
         self._held: dict[str, HeldRun] = {}
@@ -82,6 +85,13 @@ class Runs:
         log.info("run_released", run_id=run_id)
         self._changed()
 
+    def finish_saves(self, within_s: float) -> None:
+        """Waits for what is being saved; what has not begun when the time is over stays uncommitted."""
+        deadline_s = time.monotonic() + within_s
+        for held in list(self._held.values()):
+            if held.session is not None:
+                held.session.commits.close(max(0.0, deadline_s - time.monotonic()))
+
     def _load_or_view(self, request: JobRequest[RunLoad]) -> LoadedRun:
         load = request.spec
         folder = RunFolder(self.root, load.run_id)
@@ -112,7 +122,7 @@ class Runs:
         return view
 
     def _load(self, held: HeldRun, load: RunLoad, folder: RunFolder) -> None:
-        trainer = load_trainer(load.spec, make_mesh())
+        trainer = load_trainer(load.spec, make_mesh(fsdp=self.fsdp))
         folder.bind(load)
         session = Session(trainer, folder.path)
         held.session = session

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -30,8 +31,10 @@ from aft_contracts import (
     WorkerNote,
 )
 from aft_worker.checkpoint.record import CheckpointRecord, WindowRecord
+from aft_worker.checkpoint.snapshot import snapshot
 from aft_worker.checkpoint.store import CheckpointStore
-from aft_worker.control import Control, Unattended
+from aft_worker.commits import Commits
+from aft_worker.control import Control, Unattended, WorkerStopping
 from aft_worker.course import course_before, is_ancestor
 from aft_worker.data.batches import held_out_batches
 from aft_worker.data.table import TokenTable
@@ -77,7 +80,10 @@ class Live:
 
 
 class Session:
-    """Brings a run's state to any step and trains, replays, scores or exports from there; for one thread."""
+    """Brings a run's state to any step and trains, replays, scores or exports from there; for one thread.
+
+    What is trained is saved beside that thread, so training may run ahead of the disk.
+    """
 
     def __init__(self, trainer: Trainer, run_folder: Path) -> None:
         """Takes the run up in `run_folder`; a run that has no checkpoint yet gets the one before its first step."""
@@ -87,6 +93,7 @@ class Session:
         self._eval_loss = EvalLoss(trainer.model, trainer.mesh)
         first = init_state(trainer.model, trainer.spec.optim, trainer.spec.detection)
         self.store = CheckpointStore(run_folder / "checkpoints", first, trainer.spec.checkpoint)
+        self.commits = Commits()
         self._live: Live | None = None
         if self.store.is_fresh():
             self.store.save(first, generation=0, step=0, record=self._checkpoint_record(Schedule()))
@@ -107,9 +114,9 @@ class Session:
         }
 
     def close(self) -> None:
-        """Lets go of the state and of the checkpoints' managers."""
+        """Lets go of the state, once what is being saved is saved."""
         self._live = None
-        self.store.close()
+        self.commits.close()
 
     def seek(self, step: int, schedule: Schedule, control: Control | None = None) -> tuple[WorkerNote, ...]:
         """Brings the live state to exactly `step` on the course of `schedule`.
@@ -117,38 +124,44 @@ class Session:
         Raises:
             NoGoodCheckpoint: no undamaged checkpoint leads there.
         """
-        if self._live is not None and self._live.is_at(step, schedule):
+        if self._live_at(step, schedule) is not None:
             return ()
         self._live = None  # Two states may not fit on the device.
         self._live, notes = self._brought_to(step, schedule, control or Unattended())
         return notes
 
     def train_window(self, spec: WindowSpec, control: Control | None = None) -> WindowResult:
-        """Trains the window and commits its result together with the weights; a committed one is not trained again.
+        """Trains the window and waits until result and weights are committed together."""
+        return self.begin_window(spec, control).result()
 
-        A cancelled window ends early: its result and its checkpoint cover the steps that were done.
+    def begin_window(self, spec: WindowSpec, control: Control | None = None) -> Future[WindowResult]:
+        """Trains the window and has it saved; the future ends once result and weights are committed together.
+
+        A committed window is not trained again. A cancelled one ends early: its result and its checkpoint cover the
+        steps that were done. The future fails when the window could not be saved: it is then to be put again, and
+        until it is committed no window after it can be.
+
+        Raises:
+            GenerationMismatch: the window is of another generation than its schedule.
+            EarlierWindowNotCommitted: a window before it failed.
+            NoGoodCheckpoint: no undamaged checkpoint leads to its first step.
         """
         if spec.generation != spec.schedule.generation:
             raise GenerationMismatch(
                 f"Window {spec.window_id} is of generation {spec.generation}, its schedule of "
                 f"{spec.schedule.generation}; send the schedule of the window's own generation."
             )
-        control = control or Unattended()
-        end_step = spec.start_step + spec.num_steps
-        if committed := self.store.window_result(
-            spec.window_id, generation=spec.generation, after_step=spec.start_step, end_step=end_step
-        ):
+        if (under_way := self.commits.under_way(spec.window_id)) is not None:
+            return under_way
+        if (committed := self._committed(spec)) is not None:
             return committed
-        notes = self.seek(spec.start_step, spec.schedule, control)
-        records = []
-        for step in range(spec.start_step, end_step):
-            control.raise_if_stopping()
-            if control.is_cancelled():
-                break
-            records.append(self._advance_live(step, spec))
-            control.step_finished(records[-1])
-        control.trained()
-        return self._committed(spec, tuple(records), notes)
+        try:
+            return self._trained(spec, control or Unattended())
+        except WorkerStopping:
+            raise
+        except Exception:
+            self.commits.leave_gap(spec.generation, spec.start_step)
+            raise
 
     def replay(self, spec: AnalysisSpec, control: Control | None = None) -> AnalysisResult:
         """Trains the steps anew for each variant, all from the same state; the live state stays as it is."""
@@ -187,6 +200,7 @@ class Session:
 
     def _brought_to(self, step: int, schedule: Schedule, control: Control) -> tuple[Live, tuple[WorkerNote, ...]]:
         """The state at `step`, restored and trained forward from the newest good checkpoint on the way."""
+        self.commits.wait()
         restored = self.store.newest_ancestor(schedule, step)
         if restored.record.data_digest != self.data_digest:
             raise TrainingDataChanged(
@@ -202,11 +216,45 @@ class Session:
             state, _ = self.trainer.advance(state, between, schedule)
         return Live(state=state, generation=schedule.generation, step=step, schedule=schedule), restored.notes
 
+    def _live_at(self, step: int, schedule: Schedule) -> Live | None:
+        """The live state, if it is the one that `schedule` leads to after `step` steps."""
+        if self.commits.took_failure():
+            self._live = None  # What could not be saved is not built upon: it is trained again from what was.
+        return self._live if self._live is not None and self._live.is_at(step, schedule) else None
+
     def _state_at(self, step: int, schedule: Schedule, control: Control) -> TrainState:
         """The state at `step`, which may be the live one: copy it before training from it."""
-        if self._live is not None and self._live.is_at(step, schedule):
-            return self._live.state
-        return self._brought_to(step, schedule, control)[0].state
+        live = self._live_at(step, schedule) or self._brought_to(step, schedule, control)[0]
+        return live.state
+
+    def _committed(self, spec: WindowSpec) -> Future[WindowResult] | None:
+        """The result that an earlier try of the window committed."""
+        result = self.store.window_result(
+            spec.window_id,
+            generation=spec.generation,
+            after_step=spec.start_step,
+            end_step=spec.start_step + spec.num_steps,
+        )
+        if result is None:
+            return None
+        self.commits.note_committed(result, spec.generation)
+        committed: Future[WindowResult] = Future()
+        committed.set_result(result)
+        return committed
+
+    def _trained(self, spec: WindowSpec, control: Control) -> Future[WindowResult]:
+        self.commits.refuse_gap(spec)
+        notes = self.seek(spec.start_step, spec.schedule, control)
+        records = []
+        for step in range(spec.start_step, spec.start_step + spec.num_steps):
+            control.raise_if_stopping()
+            if control.is_cancelled():
+                self.commits.leave_gap(spec.generation, step)
+                break
+            records.append(self._advance_live(step, spec))
+            control.step_finished(records[-1])
+        control.trained()
+        return self._handed_over(spec, tuple(records), notes, control)
 
     def _advance_live(self, step: int, spec: WindowSpec) -> StepRecord:
         live, self._live = self._live, None  # A step consumes its state: after a failure there is none to go on from.
@@ -215,22 +263,40 @@ class Session:
         self._live = Live(state=state, generation=spec.generation, step=step + 1, schedule=spec.schedule)
         return record
 
-    def _committed(
-        self, spec: WindowSpec, records: tuple[StepRecord, ...], notes: tuple[WorkerNote, ...]
+    def _handed_over(
+        self, spec: WindowSpec, records: tuple[StepRecord, ...], notes: tuple[WorkerNote, ...], control: Control
+    ) -> Future[WindowResult]:
+        live = self._live
+        assert live is not None
+        end_step = live.step
+
+        def save(state: TrainState) -> WindowResult:
+            return self._save_window(spec, state, end_step, records, notes)
+
+        return self.commits.hand_over(spec, lambda: snapshot(live.state), save, control)
+
+    def _save_window(
+        self,
+        spec: WindowSpec,
+        state: TrainState,
+        end_step: int,
+        records: tuple[StepRecord, ...],
+        notes: tuple[WorkerNote, ...],
     ) -> WindowResult:
-        assert self._live is not None
+        """The committed window. Runs on the saver's thread; all that belongs to the window is written before the store
+        commits, which its manifest does last."""
         window = WindowRecord(
             window_id=spec.window_id,
             start_step=spec.start_step,
-            end_step=self._live.step,
+            end_step=end_step,
             metrics=MetricsWindow(window_id=spec.window_id, steps=records),
-            state_digest=state_digest(self._live.state),
+            state_digest=state_digest(state),
             notes=notes,
         )
         checkpoint = self.store.save(
-            self._live.state,
+            state,
             generation=spec.generation,
-            step=self._live.step,
+            step=end_step,
             record=self._checkpoint_record(spec.schedule, window),
         )
         return window.result(checkpoint)

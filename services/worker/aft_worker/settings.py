@@ -22,10 +22,12 @@ class WorkerSettings(BaseSettings):
     """Its name, the same after a restart."""
     slots: int = Field(default=1, ge=1)
     """Runs it holds at once."""
+    fsdp: int = Field(default=1, ge=1)
+    """Devices that share each copy of the parameters and of the optimizer's moments; must divide the devices."""
     jax_cache_dir: Path | None = None
     """Folder of JAX's persistent compilation cache; None means `root`/.jax-cache."""
     drain_s: float = Field(default=20.0, gt=0)
-    """How long a shutdown waits for the running step, in seconds."""
+    """How long a shutdown waits for the running step and for saves in flight, in seconds."""
 
     @property
     def compilation_cache(self) -> Path:

@@ -1,12 +1,16 @@
 """Worker: everything behind the HTTP endpoints, put together."""
 
+import time
+
 import structlog
 
-from aft_contracts import WorkerInfo
+from aft_contracts import Checkpoints, WorkerInfo
 from aft_worker.bell import Bell
+from aft_worker.checkpoint.inspection import look_at
 from aft_worker.devices import platform_and_count, versions
 from aft_worker.job_store import JobStore
 from aft_worker.jobs import Jobs
+from aft_worker.refusals import RunUnknown
 from aft_worker.run_folder import RunFolder
 from aft_worker.runs import Runs
 from aft_worker.settings import WorkerSettings
@@ -22,7 +26,9 @@ class Worker:
         self.settings = settings
         self.bell = Bell()
         self.thread = TrainingThread()
-        self.runs = Runs(settings.root, slots=settings.slots, thread=self.thread, changed=self.bell.ring)
+        self.runs = Runs(
+            settings.root, slots=settings.slots, fsdp=settings.fsdp, thread=self.thread, changed=self.bell.ring
+        )
         self.jobs = Jobs(JobStore(settings.root), self.runs, thread=self.thread, changed=self.bell.ring)
 
     def start(self) -> None:
@@ -32,9 +38,14 @@ class Worker:
         log.info("worker_started", worker_id=self.settings.worker_id, root=str(self.settings.root))
 
     def stop(self) -> None:
-        """Lets every long poll go and stops after the running step; what is unfinished is trained again when asked."""
+        """Lets every long poll go, stops after the running step and finishes the saves that are in flight.
+
+        What is unfinished after `drain_s` is trained again when asked.
+        """
+        deadline_s = time.monotonic() + self.settings.drain_s
         self.bell.silence()
         ended = self.thread.stop(self.settings.drain_s)
+        self.runs.finish_saves(deadline_s - time.monotonic())
         log.info("worker_stopped", worker_id=self.settings.worker_id, drained=ended)
 
     def info(self) -> WorkerInfo:
@@ -44,10 +55,22 @@ class Worker:
             worker_id=self.settings.worker_id,
             platform=platform,
             devices=devices,
+            fsdp=self.settings.fsdp,
             versions=versions(),
             slots=self.settings.slots,
             run_ids=self.runs.run_ids,
         )
+
+    def checkpoints(self, run_id: str, *, verify: bool) -> Checkpoints:
+        """A run's checkpoints on disk.
+
+        Raises:
+            RunUnknown: the run was never loaded here.
+        """
+        folder = RunFolder(self.settings.root, run_id)
+        if not folder.path.is_dir():
+            raise RunUnknown(f"There are no files of run {run_id} under {self.settings.root}.", run_id=run_id)
+        return Checkpoints(checkpoints=look_at(folder.checkpoints, verify=verify))
 
     def release(self, run_id: str, fence_token: int) -> None:
         """Drops the run's jobs and frees its slot; a run that is not held is released already."""

@@ -1,6 +1,6 @@
 """Checkpoints: what counts, what does not, and what happens to those that stopped counting."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,10 +36,8 @@ def first(tiny_model_dir: Path) -> TrainState:
 
 
 @pytest.fixture
-def store(first: TrainState, tmp_path: Path) -> Iterator[CheckpointStore]:
-    store = CheckpointStore(tmp_path / "checkpoints", first, CheckpointSpec(keep_last=3))
-    yield store
-    store.close()
+def store(first: TrainState, tmp_path: Path) -> CheckpointStore:
+    return CheckpointStore(tmp_path / "checkpoints", first, CheckpointSpec(keep_last=3))
 
 
 def moved(state: TrainState, step: int) -> TrainState:

@@ -15,6 +15,7 @@ from aft_api.runs.schedules import latest_schedule
 from aft_api.runs.service import give_command, start_run, view_run
 from aft_api.runs.windows import lineage_steps, list_windows, running_steps
 from aft_contracts import (
+    Checkpoints,
     Command,
     CommandRecord,
     Contract,
@@ -186,3 +187,13 @@ async def read_diagnoses(run_id: RunId, store: StoreDep) -> Diagnoses:
     async with store.reads() as session:
         await get_run(session, run_id)
         return Diagnoses(diagnoses=tuple(await list_diagnoses(session, run_id)))
+
+
+@router.get("/runs/{run_id}/checkpoints")
+async def read_checkpoints(
+    run_id: RunId,
+    fleet: FleetDep,
+    verify: Annotated[bool, Query(description="Whether the worker reads every file; that may take minutes.")] = False,
+) -> Checkpoints:
+    """A run's checkpoints on its worker's disk: finished or not, how large, how old, and whether they are intact."""
+    return await fleet.workers.checkpoints(run_id, verify=verify)

@@ -12,7 +12,7 @@ from aft_api.db.engine import Store
 from aft_api.errors import AftError
 from aft_api.runs.repository import get_run, note_run
 from aft_api.worker_client import WorkerAnswerInvalid, WorkerClient, WorkerRefused, WorkerUnreachable
-from aft_contracts import DataPreview, PreviewRequest, Problem, RunSpec, WorkerInfo
+from aft_contracts import Checkpoints, DataPreview, PreviewRequest, Problem, RunSpec, WorkerInfo
 
 AnswerT = TypeVar("AnswerT")
 
@@ -60,6 +60,24 @@ class Workers:
         """What each worker says of itself; None for one that does not answer."""
         answers = await asyncio.gather(*(self._info(url) for url in self.urls))
         return dict(zip(self.urls, answers, strict=True))
+
+    async def checkpoints(self, run_id: str, *, verify: bool) -> Checkpoints:
+        """The run's checkpoints, as the worker that trains it finds them; none before it was first given to one.
+
+        Raises:
+            RunNotFound: there is no such run.
+            WorkerUnreachable, WorkerRefused, WorkerAnswerInvalid: the worker cannot tell.
+        """
+        async with self.store.reads() as session:
+            url = (await get_run(session, run_id)).worker_url
+        if url is None:
+            return Checkpoints(checkpoints=())
+        try:
+            return await WorkerClient(self.http, url).checkpoints(run_id, verify=verify)
+        except WorkerRefused as error:
+            if error.reported.code == "run_unknown":
+                return Checkpoints(checkpoints=())
+            raise
 
     async def check(self, spec: RunSpec) -> None:
         """Let a worker look at a spec before it is accepted; when none answers, the run's load will tell.

@@ -17,6 +17,12 @@ class CheckpointConflict(WorkerError):
     status = HTTPStatus.CONFLICT
 
 
+class CheckpointNotWritten(WorkerError):
+    """A checkpoint could not be written, so its window is not committed."""
+
+    status = HTTPStatus.INSUFFICIENT_STORAGE
+
+
 class NonFiniteParameters(WorkerError):
     """The trained parameters hold a value that is not finite, so they are not saved."""
 

@@ -15,7 +15,6 @@ from aft_worker.checkpoint.errors import DamagedCheckpoint
 from aft_worker.durable import write_durably
 
 MANIFEST_NAME = "manifest.json"
-_CHUNK_BYTES = 1 << 20
 
 
 class FileEntry(Contract):
@@ -81,17 +80,19 @@ def verified_manifest(folder: Path) -> tuple[Manifest, str]:
     return manifest, hashlib.sha256(content).hexdigest()
 
 
+def files_of(folder: Path) -> list[Path]:
+    """Every file below `folder`, the manifest among them."""
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 def _file_names(folder: Path) -> list[str]:
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(name for path in paths if (name := path.relative_to(folder).as_posix()) != MANIFEST_NAME)
+    return sorted(name for path in files_of(folder) if (name := path.relative_to(folder).as_posix()) != MANIFEST_NAME)
 
 
 def _entry(path: Path, *, sync: bool = False) -> FileEntry:
-    sha = hashlib.sha256()
     with path.open("rb") as file:
         # Orbax leaves flushing to the system; a manifest that survives a power cut must not outlive its files.
         if sync:
             os.fsync(file.fileno())
-        while chunk := file.read(_CHUNK_BYTES):
-            sha.update(chunk)
+        sha = hashlib.file_digest(file, "sha256")
         return FileEntry(sha256=sha.hexdigest(), size=file.tell())

@@ -1,5 +1,6 @@
 """OrbaxFolder: states and records on disk, by generation and step, as Orbax writes them."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,53 +9,56 @@ import orbax.checkpoint as ocp
 
 from aft_worker.train.state import TrainState
 
+_UNFINISHED = ".orbax-checkpoint-tmp"
+"""How Orbax ends the name of a folder that it has not finished writing."""
+
 
 class OrbaxFolder:
-    """The only place that knows Orbax.
+    """The only place that knows Orbax. It remembers nothing but shapes, so one thread may write while others read.
 
-    Each generation has a manager of its own, because Orbax quietly refuses to save a step below its newest one.
+    Orbax's own manager is left out: it quietly refuses to save a step below its newest one, counts steps that no
+    manifest vouches for, and is made for one thread.
     """
 
     def __init__(self, folder: Path, template: TrainState) -> None:
         self.folder = folder
         self._shapes = jax.tree.map(_shape_of, template)
-        self._managers: dict[int, ocp.CheckpointManager] = {}
-
-    def close(self) -> None:
-        """Lets go of the managers."""
-        for manager in self._managers.values():
-            manager.close()  # type: ignore[no-untyped-call]
-        self._managers.clear()
 
     def save(self, state: TrainState, record: dict[str, Any], *, generation: int, step: int) -> None:
         """Writes both in one commit; the step must not exist."""
         contents = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
-        # Forced, because a damaged checkpoint may have to be saved again below the newest step.
-        if not self._manager(generation).save(step, args=contents, force=True):
-            raise OSError(f"Orbax did not save step {step} under {self.folder / str(generation)}.")
+        with _checkpointer() as checkpointer:
+            checkpointer.save(self._place(generation, step), args=contents)
 
     def read_record(self, *, generation: int, step: int) -> Any:
         """The record alone, without reading the state."""
         contents = ocp.args.Composite(record=ocp.args.JsonRestore())
-        restored: Any = self._manager(generation).restore(step, args=contents)
-        return restored.record
+        with _checkpointer() as checkpointer:
+            return checkpointer.restore(self._place(generation, step), args=contents).record
 
     def read_state(self, *, generation: int, step: int) -> TrainState:
-        """The state, on the devices that the template lies on."""
+        """The state, on the devices that the template lies on, whichever it was saved from."""
         contents = ocp.args.Composite(state=ocp.args.StandardRestore(self._shapes))
-        restored: Any = self._manager(generation).restore(step, args=contents)
-        state: TrainState = restored.state
+        with _checkpointer() as checkpointer:
+            state: TrainState = checkpointer.restore(self._place(generation, step), args=contents).state
         return state
 
     def delete(self, *, generation: int, step: int) -> None:
         """Removes a step from disk."""
-        self._manager(generation).delete(step)
+        shutil.rmtree(self._place(generation, step))
 
-    def _manager(self, generation: int) -> ocp.CheckpointManager:
-        if generation not in self._managers:
-            options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False, create=True)
-            self._managers[generation] = ocp.CheckpointManager(self.folder / str(generation), options=options)
-        return self._managers[generation]
+    def sweep(self, generation: int) -> None:
+        """Removes what Orbax began to write and a crash or a full disk ended; nothing may be writing meanwhile."""
+        for path in (self.folder / str(generation)).glob(f"*{_UNFINISHED}*"):
+            shutil.rmtree(path)
+
+    def _place(self, generation: int, step: int) -> Path:
+        return self.folder / str(generation) / str(step)
+
+
+def _checkpointer() -> Any:
+    # A new one each time: its handlers remember how they were last used, and refuse to be used otherwise.
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler())
 
 
 def _shape_of(leaf: jax.Array) -> jax.ShapeDtypeStruct:

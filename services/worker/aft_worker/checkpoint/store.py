@@ -1,8 +1,8 @@
 """CheckpointStore: the committed states of one run, in `<folder>/<generation>/<step>/`."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import jax
 import numpy as np
@@ -11,10 +11,12 @@ import structlog
 from aft_contracts import CheckpointRef, CheckpointSpec, Schedule, WindowResult, WorkerNote
 from aft_worker.checkpoint.errors import (
     CheckpointConflict,
+    CheckpointNotWritten,
     DamagedCheckpoint,
     NoGoodCheckpoint,
     NonFiniteParameters,
 )
+from aft_worker.checkpoint.inspection import numbered
 from aft_worker.checkpoint.manifest import MANIFEST_NAME, Manifest, verified_manifest, write_manifest
 from aft_worker.checkpoint.orbax_folder import OrbaxFolder
 from aft_worker.checkpoint.record import CheckpointRecord
@@ -46,15 +48,16 @@ class _Committed:
 
 
 class CheckpointStore:
-    """Saves, verifies, restores and prunes; only what matches its manifest counts."""
+    """Saves, verifies, restores and prunes; only what matches its manifest counts.
+
+    One thread may save while another reads.
+    """
 
     def __init__(self, folder: Path, template: TrainState, policy: CheckpointSpec) -> None:
         self.folder, self.policy = folder.absolute(), policy
         self._orbax = OrbaxFolder(self.folder, template)
-
-    def close(self) -> None:
-        """Lets go of what is held open."""
-        self._orbax.close()
+        self._staying = Lock()
+        """Held while something is read or removed: nothing may vanish under a reader."""
 
     def is_fresh(self) -> bool:
         """Whether the run never committed anything: at most an unfinished state before the first step is there."""
@@ -64,25 +67,34 @@ class CheckpointStore:
     def save(self, state: TrainState, *, generation: int, step: int, record: CheckpointRecord) -> CheckpointRef:
         """Commits `state`; where the very same state is committed already, that checkpoint stands.
 
+        The digest in a window's record is taken at its word: it is computed once, and checked when it is restored.
+
         Raises:
             NonFiniteParameters: a trained parameter is NaN or infinite.
             CheckpointConflict: another state is committed there.
+            CheckpointNotWritten: the disk is full, or does not do as it is told.
         """
         _refuse_non_finite(state, step)
-        digest = state_digest(state)
+        digest = record.window.state_digest if record.window is not None else state_digest(state)
         folder = self._folder(generation, step)
-        if folder.exists():
-            if (standing := self._standing(generation, step, digest)) is not None:
+        try:
+            if (standing := self._standing_or_cleared(generation, step, digest)) is not None:
                 return standing
-            self._delete(generation, step)
-        self._orbax.save(state, record.model_dump(mode="json"), generation=generation, step=step)
-        manifest_digest = write_manifest(folder, generation=generation, step=step, state_digest=digest)
+            self._orbax.save(state, record.model_dump(mode="json"), generation=generation, step=step)
+            manifest_digest = write_manifest(folder, generation=generation, step=step, state_digest=digest)
+        except (OSError, ValueError) as error:  # Orbax tells of a full disk with a ValueError.
+            raise CheckpointNotWritten(
+                f"The checkpoint of step {step} could not be written to {folder} ({error}); make room or repair the "
+                "disk. Its window is trained again when it is put again.",
+                generation=generation,
+                step=step,
+            ) from error
         log.info("checkpoint_committed", generation=generation, step=step)
-        self._prune(generation)
+        self._tidy(generation)
         return _ref(generation, step, folder, manifest_digest)
 
     def newest_ancestor(self, schedule: Schedule, step: int) -> Restored:
-        """The newest undamaged state from which `schedule` leads to `step`.
+        """The newest undamaged state from which `schedule` leads to `step`; not to be asked while a save is in flight.
 
         Raises:
             NoGoodCheckpoint: there is none.
@@ -110,16 +122,17 @@ class CheckpointStore:
 
     def window_result(self, window_id: str, *, generation: int, after_step: int, end_step: int) -> WindowResult | None:
         """The result of a window that was committed after one step and up to another; None when it was not."""
-        for step in self._steps(generation):
-            if not after_step < step <= end_step:
-                continue
-            try:
-                committed = self._verified(generation, step)
-            except DamagedCheckpoint:
-                continue
-            window = committed.record.window
-            if window is not None and window.window_id == window_id:
-                return window.result(committed.ref)
+        with self._staying:
+            for step in self._steps(generation):
+                if not after_step < step <= end_step:
+                    continue
+                try:
+                    committed = self._verified(generation, step)
+                except DamagedCheckpoint:
+                    continue
+                window = committed.record.window
+                if window is not None and window.window_id == window_id:
+                    return window.result(committed.ref)
         return None
 
     def _verified(self, generation: int, step: int) -> "_Committed":
@@ -136,12 +149,15 @@ class CheckpointStore:
         log.info("checkpoint_restored", generation=ref.generation, step=ref.step)
         return state
 
-    def _standing(self, generation: int, step: int, digest: str) -> CheckpointRef | None:
-        """The checkpoint that is committed there; None when it is unfinished or damaged."""
+    def _standing_or_cleared(self, generation: int, step: int, digest: str) -> CheckpointRef | None:
+        """The checkpoint that is committed there; one that is unfinished or damaged makes room, and None comes back."""
         folder = self._folder(generation, step)
+        if not folder.exists():
+            return None
         try:
             manifest, manifest_digest = verified_manifest(folder)
         except DamagedCheckpoint:
+            self._delete(generation, step)
             return None
         if manifest.state_digest != digest:
             raise CheckpointConflict(
@@ -161,9 +177,17 @@ class CheckpointStore:
         ]
         return sorted(places, key=lambda place: (place[1], place[0]), reverse=True)
 
+    def _tidy(self, generation: int) -> None:
+        # A commit stands, whether or not something else can be removed.
+        try:
+            self._orbax.sweep(generation)
+            self._prune(generation)
+        except OSError:
+            log.exception("checkpoints_not_pruned", generation=generation)
+
     def _prune(self, generation: int) -> None:
         # What was never finished is not counted among the newest, and goes as soon as something newer stands.
-        steps = list(self._steps(generation))
+        steps = self._steps(generation)
         committed = [step for step in steps if self._is_committed(generation, step)]
         unfinished = [step for step in steps if step not in committed]
         for step in [*expendable_steps(committed, self.policy, generation=generation), *unfinished]:
@@ -171,25 +195,21 @@ class CheckpointStore:
 
     def _delete(self, generation: int, step: int) -> None:
         # The manifest first: a crash in between leaves an unfinished checkpoint, not a damaged one.
-        (self._folder(generation, step) / MANIFEST_NAME).unlink(missing_ok=True)
-        self._orbax.delete(generation=generation, step=step)
+        with self._staying:
+            (self._folder(generation, step) / MANIFEST_NAME).unlink(missing_ok=True)
+            self._orbax.delete(generation=generation, step=step)
 
-    def _generations(self) -> Iterator[int]:
-        return _numbered(self.folder)
+    def _generations(self) -> list[int]:
+        return numbered(self.folder)
 
-    def _steps(self, generation: int) -> Iterator[int]:
-        return _numbered(self.folder / str(generation))
+    def _steps(self, generation: int) -> list[int]:
+        return numbered(self.folder / str(generation))
 
     def _folder(self, generation: int, step: int) -> Path:
         return self.folder / str(generation) / str(step)
 
     def _is_committed(self, generation: int, step: int) -> bool:
         return (self._folder(generation, step) / MANIFEST_NAME).is_file()
-
-
-def _numbered(folder: Path) -> Iterator[int]:
-    """The folders in `folder` whose name is a number; Orbax names unfinished ones otherwise."""
-    return (int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else iter(())
 
 
 def _refuse_non_finite(state: TrainState, step: int) -> None:

@@ -84,3 +84,17 @@ class UnknownLoraTarget(WorkerError):
             given=list(self.given),
             available=list(self.available),
         )
+
+
+class FsdpDoesNotDivide(WorkerError):
+    """The devices cannot be split into groups that share the parameters."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, fsdp: int, devices: int) -> None:
+        super().__init__(
+            f"AFT_WORKER_FSDP is {fsdp}, which does not divide the worker's {devices} device(s); "
+            f"set it to one of {', '.join(str(n) for n in range(1, devices + 1) if devices % n == 0)}.",
+            fsdp=fsdp,
+            devices=devices,
+        )

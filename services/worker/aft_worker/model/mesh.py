@@ -3,12 +3,18 @@
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from aft_worker.model.errors import FsdpDoesNotDivide
+
 
 def make_mesh(*, fsdp: int = 1) -> Mesh:
-    """All local devices: `fsdp` of them share each copy of the parameters, the rest split the batch (`data`)."""
+    """All local devices: `fsdp` of them share each copy of the parameters, the rest split the batch (`data`).
+
+    Raises:
+        FsdpDoesNotDivide: the devices do not make whole groups of `fsdp`.
+    """
     devices = jax.local_devices()
     if len(devices) % fsdp:
-        raise ValueError(f"fsdp is {fsdp}, which does not divide the {len(devices)} local devices")
+        raise FsdpDoesNotDivide(fsdp, len(devices))
     # Auto, not JAX's default Explicit: there sharding is part of the type and every gather has to spell it out.
     return jax.make_mesh(
         (len(devices) // fsdp, fsdp), ("data", "fsdp"), (AxisType.Auto, AxisType.Auto), devices=devices
