@@ -1,9 +1,12 @@
-"""Eight devices against one."""
+"""Eight devices against one, in every shape of the mesh, and checkpoints that move from one to the other and back."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,44 +14,76 @@ import jax
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from aft_contracts import RunSpec
+from examples.tiny_model import write_tiny_model
+from tests.worker.conftest import write_jsonl
+
+MESHES = {1: "data=8", 2: "data=4,fsdp=2", 8: "data=1,fsdp=8"}
+FORMS = {"lora": {"rank": 4}, "full": None}
+ALL_STEPS = [[0, 3], [3, 5], [5, 7]]
+
 PROGRAM = """
 import json, sys
 from pathlib import Path
 import jax, numpy as np
-from aft_contracts import DetectionSpec, LoraSpec, OptimSpec
-from aft_worker.model.load import load_model
+from aft_contracts import EvaluationSpec, RunSpec, Schedule, WindowSpec
 from aft_worker.model.mesh import make_mesh
-from aft_worker.train.gradients import Lines
-from aft_worker.train.evaluate import EvalLoss
-from aft_worker.train.state import init_state
-from aft_worker.train.step import StepInputs, TrainStep
-from examples.tiny_model import write_tiny_model
+from aft_worker.session import Session
+from aft_worker.train.digest import state_digest
+from aft_worker.trainer import load_trainer
 
-fsdp, lora, model_dir = int(sys.argv[1]), sys.argv[2] == "lora", Path(sys.argv[3])
-mesh = make_mesh(fsdp=fsdp)
-model = load_model(write_tiny_model(model_dir), lora=LoraSpec(rank=4) if lora else None, seed=0, mesh=mesh)
-step, state = TrainStep(model, OptimSpec(), DetectionSpec(), mesh), init_state(model, OptimSpec(), DetectionSpec())
-draw, losses, norms = np.random.default_rng(0), [], []
-for index in range(3):
-    weights = draw.uniform(0.3, 2.0, (8, 12)).astype(np.float32)
-    weights[1, 5:] = 0
-    inputs = StepInputs(
-        lines=Lines(tokens=draw.integers(0, 264, (8, 12)), loss_weights=weights),
-        learning_rate=1e-2, clip_norm=1.0, skip=False,
-    )
-    state, outputs = step(state, inputs)
-    losses += [float(outputs.loss), *outputs.sample_loss.tolist()]
-    norms += [float(outputs.grad_norm), *outputs.sample_grad_norm.tolist()]
-sums = EvalLoss(model, mesh)(state.trainable, inputs.lines.tokens[:5], weights[:5])
-print(json.dumps({
-    "devices": jax.device_count(), "losses": losses, "norms": norms, "evaluation": [float(value) for value in sums],
-    "compilations": step.compilations,
-}))
+def share(tree):
+    # Largest part of all arrays' bytes that lies on one device.
+    arrays = [leaf for leaf in jax.tree.leaves(tree) if leaf.ndim]
+    local = sum(max(shard.data.nbytes for shard in leaf.addressable_shards) for leaf in arrays)
+    return local / sum(leaf.nbytes for leaf in arrays)
+
+trainers, outcomes = {}, []
+for job in json.loads(sys.argv[1]):
+    key = (job["spec"], job["fsdp"])
+    if key not in trainers:
+        spec = RunSpec.model_validate_json(Path(job["spec"]).read_text())
+        trainers[key] = load_trainer(spec, make_mesh(fsdp=job["fsdp"]))
+    session = Session(trainers[key], Path(job["folder"]))
+    session.seek(job["windows"][0][0], Schedule())
+    found, results = state_digest(session._live.state), []
+    for start, end in job["windows"]:
+        results.append(session.train_window(WindowSpec(
+            window_id=f"r:0:{start}", run_id="r", generation=0, index=start, start_step=start,
+            num_steps=end - start, schedule=Schedule(),
+        )))
+    state = session._live.state
+    evaluated = session.evaluate(EvaluationSpec(evaluation_id="e", run_id="r", schedule=Schedule(), step=end))
+    steps = [step for result in results for step in result.metrics.steps]
+    outcomes.append({
+        "devices": jax.device_count(),
+        "found": found,
+        "digests": [result.state_digest for result in results],
+        "notes": [note.kind for result in results for note in result.notes],
+        "losses": [[step.loss, *[sample.loss for sample in step.samples]] for step in steps],
+        "norms": [[step.grad_norm, *[sample.grad_norm for sample in step.samples]] for step in steps],
+        "evaluation": [score.loss for score in evaluated.scores.values()],
+        "compilations": session.trainer.train_step.compilations,
+        "shares": [share(state.trainable), share(state.opt_state)],
+    })
+    session.close()
+print(json.dumps(outcomes))
 """
 
 
-def train_on(devices: int, fsdp: int, lora: str, tmp_path: Path) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """What each job came to: `one` and `eight` by form, `eight` and `moved` by `fsdp` too."""
+
+    one: Mapping[str, dict[str, Any]]
+    eight: Mapping[tuple[str, int], dict[str, Any]]
+    moved: Mapping[str, dict[str, Any]]
+    """A run that one device began, for two steps on eight."""
+    back: Mapping[str, dict[str, Any]]
+    """The same, on one device again."""
+
+
+def run_jobs(devices: int, jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     flags = (
         f"--xla_force_host_platform_device_count={devices}",
         "--xla_backend_optimization_level=0",
@@ -59,22 +94,92 @@ def train_on(devices: int, fsdp: int, lora: str, tmp_path: Path) -> dict[str, An
         "XLA_FLAGS": " ".join(flags),
         "JAX_PLATFORMS": "cpu",
         "NPROC": "16",  # threads of XLA: with one a core, devices that wait can keep the others from running
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
     }
-    arguments = [str(fsdp), lora, str(tmp_path / f"model-{devices}-{fsdp}")]
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=240
+        [sys.executable, "-c", PROGRAM, json.dumps(jobs)], env=environment, capture_output=True, text=True, timeout=230
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
-    return json.loads(ran.stdout)
+    return list(json.loads(ran.stdout.splitlines()[-1]))
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    """All jobs in three processes: what costs is starting JAX and compiling, not training."""
+    root = tmp_path_factory.mktemp("devices")
+    specs = {form: _write_spec(root, form) for form in FORMS}
+
+    def job(form: str, folder: str, windows: list[list[int]], fsdp: int = 1) -> dict[str, Any]:
+        return {"spec": str(specs[form]), "folder": str(root / folder), "windows": windows, "fsdp": fsdp}
+
+    one = run_jobs(1, [job(form, f"one-{form}", ALL_STEPS) for form in FORMS])
+    for form in FORMS:
+        shutil.copytree(root / f"one-{form}", root / f"moved-{form}")
+        for later in (5, 7):
+            shutil.rmtree(root / f"moved-{form}/checkpoints/0/{later}")
+    shapes = [(form, fsdp) for form in FORMS for fsdp in MESHES]
+    eight = run_jobs(
+        8,
+        [
+            *(job(form, f"eight-{form}-{fsdp}", ALL_STEPS[:2], fsdp) for form, fsdp in shapes),
+            *(job(form, f"moved-{form}", ALL_STEPS[1:2], 2) for form in FORMS),
+        ],
+    )
+    back = run_jobs(1, [job(form, f"moved-{form}", ALL_STEPS[2:]) for form in FORMS])
+    return Outcomes(
+        one=dict(zip(FORMS, one, strict=True)),
+        eight=dict(zip(shapes, eight[: len(shapes)], strict=True)),
+        moved=dict(zip(FORMS, eight[len(shapes) :], strict=True)),
+        back=dict(zip(FORMS, back, strict=True)),
+    )
+
+
+def _write_spec(root: Path, form: str) -> Path:
+    words = ["red", "green", "blue", "black", "white"]
+    rows = [{"text": f"{words[i % 5]} " * (1 + i % 3) + str(i), "weight": 0.5 + i % 4} for i in range(60)]
+    spec = RunSpec.model_validate(
+        {
+            "model": {"path": str(write_tiny_model(root / "model")), "lora": FORMS[form]},
+            "data": {
+                "domains": {"text": {"path": str(write_jsonl(root / "rows.jsonl", rows))}},
+                "evaluation": {"text": str(write_jsonl(root / "held_out.jsonl", rows[:5]))},
+                "max_length": 16,
+            },
+            "optim": {"steps": 20, "batch_size": 8, "learning_rate": 1e-2, "warmup_steps": 1},
+            "seed": 3,
+        }
+    )
+    path = root / f"{form}.json"
+    path.write_text(spec.model_dump_json())
+    return path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fsdp", "lora"), [(1, "lora"), (2, "full")])
-def test_eight_devices_train_like_one(tmp_path: Path, fsdp: int, lora: str) -> None:
-    one, eight = train_on(1, 1, lora, tmp_path), train_on(8, fsdp, lora, tmp_path)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("fsdp", MESHES, ids=MESHES.values())
+def test_eight_devices_train_like_one(outcomes: Outcomes, form: str, fsdp: int) -> None:
+    one, eight = outcomes.one[form], outcomes.eight[form, fsdp]
     assert (one["devices"], eight["devices"]) == (1, 8)
     assert (one["compilations"], eight["compilations"]) == (1, 1)
-    for figure in ("losses", "norms", "evaluation"):
-        np.testing.assert_allclose(eight[figure], one[figure], rtol=2e-4)
+    np.testing.assert_allclose(eight["losses"], one["losses"][:5], rtol=2e-4)
+    np.testing.assert_allclose(eight["norms"], one["norms"][:5], rtol=2e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("fsdp", MESHES, ids=MESHES.values())
+def test_parameters_and_moments_are_split_over_fsdp(outcomes: Outcomes, form: str, fsdp: int) -> None:
+    assert outcomes.eight[form, fsdp]["shares"] == [1 / fsdp, 1 / fsdp]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_a_checkpoint_moves_to_another_mesh_and_back(outcomes: Outcomes, form: str) -> None:
+    one, moved, back = outcomes.one[form], outcomes.moved[form], outcomes.back[form]
+    assert (one["devices"], moved["devices"], back["devices"]) == (1, 8, 1)
+    assert (moved["found"], back["found"]) == (one["digests"][0], moved["digests"][-1])
+    assert (moved["notes"], back["notes"]) == ([], [])
+    for figure in ("losses", "norms"):
+        np.testing.assert_allclose([*moved[figure], *back[figure]], one[figure][3:], rtol=2e-4)
+    np.testing.assert_allclose(back["evaluation"], one["evaluation"], rtol=2e-4)
