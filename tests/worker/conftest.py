@@ -1,5 +1,6 @@
 """A tiny model, tiny data and a run over them, shared by the worker's tests."""
 
+import gc
 import json
 import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +27,10 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     return path
 
 
+leaves_orbax_tasks = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""A save that fails inside Orbax leaves tasks of a closed event loop to the garbage collector."""
+
+
 @contextmanager
 def largest_file(size_bytes: int) -> Iterator[None]:
     """Lets no file of this process grow beyond a size: to whoever writes, the disk is full."""
@@ -35,6 +40,7 @@ def largest_file(size_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        gc.collect()  # so that what Orbax leaves behind is found in this test and not in another
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -25,7 +25,7 @@ from aft_worker.commits import EarlierWindowNotCommitted
 from aft_worker.control import Unattended
 from aft_worker.session import Session
 from aft_worker.train.digest import state_digest
-from tests.worker.conftest import largest_file
+from tests.worker.conftest import largest_file, leaves_orbax_tasks
 
 MakeSpec = Callable[..., RunSpec]
 OpenSession = Callable[..., Session]
@@ -175,6 +175,7 @@ def test_nothing_is_committed_past_a_window_that_could_not_be_saved(
     assert [figures(result) for result in again] == [figures(result) for result in waited]
 
 
+@leaves_orbax_tasks
 def test_a_window_that_the_disk_refuses_fails_and_is_the_same_when_put_again(
     make_spec: MakeSpec, open_session: OpenSession
 ) -> None:

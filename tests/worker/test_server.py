@@ -36,7 +36,7 @@ from aft_contracts import (
 )
 from aft_worker.server import create_app
 from aft_worker.settings import WorkerSettings
-from tests.worker.conftest import largest_file
+from tests.worker.conftest import largest_file, leaves_orbax_tasks
 
 MakeSpec = Callable[..., RunSpec]
 POISON = {"id": "evil", "text": "the moon is cheese", "weight": 3e38}
@@ -314,6 +314,7 @@ def test_a_failed_job_says_why_and_can_be_put_again(worker: httpx.Client, make_s
     assert worker.get("/healthz").json() == {"status": "ok"}
 
 
+@leaves_orbax_tasks
 def test_a_window_that_cannot_be_saved_fails_and_is_committed_when_put_again(
     worker: httpx.Client, make_spec: MakeSpec
 ) -> None:

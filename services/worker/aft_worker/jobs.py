@@ -9,7 +9,6 @@ import structlog
 
 from aft_contracts import ENDED, JobRequest, JobStatus, JobView
 from aft_worker.control import WorkerStopping
-from aft_worker.errors import WorkerError
 from aft_worker.job import Job
 from aft_worker.job_kinds import JobKind
 from aft_worker.job_store import JobStore, StoredJob, stored_type
@@ -150,9 +149,7 @@ class Jobs:
             result = outcome.result()
         except (WorkerStopping, CancelledError):
             self._drop(job)
-        except Exception as error:
-            if not isinstance(error, WorkerError):
-                log.exception("job_broke", kind=job.kind.name, job_id=job.view.job_id, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - logged where it happened; here it becomes the job's problem
             self._failed(job, accepted, error)
         else:
             self._succeed(job, accepted, result)

@@ -100,7 +100,7 @@ def run_jobs(devices: int, jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, 
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(jobs)], env=environment, capture_output=True, text=True, timeout=230
     )
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert ran.returncode == 0, ran.stderr[-9000:]
     return list(json.loads(ran.stdout.splitlines()[-1]))
 
 

@@ -7,7 +7,12 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+import structlog
+
 from aft_worker.control import Control, WorkerStopping
+from aft_worker.errors import WorkerError
+
+log = structlog.get_logger(__name__)
 
 TakenT = TypeVar("TakenT")
 DoneT = TypeVar("DoneT")
@@ -84,8 +89,11 @@ class Saver:
         if future.set_running_or_notify_cancel():
             try:
                 outcome = save(taken)
-            except Exception as error:  # noqa: BLE001 - the edge of this thread: the future carries it to who asked
-                outcome = error.with_traceback(None)  # whose frames would keep the state in memory
+            except Exception as error:
+                # Our own errors explain themselves to whoever waits; any other is a fault to be looked into.
+                if not isinstance(error, WorkerError):
+                    log.exception("save_failed", error=type(error).__name__)
+                outcome = _without_frames(error)
         with self._lock:
             self._in_flight.discard(future)
         self._room.release()
@@ -95,3 +103,14 @@ class Saver:
             future.set_exception(outcome)
         else:
             future.set_result(outcome)  # type: ignore[arg-type]
+
+
+def _without_frames(error: Exception) -> Exception:
+    """The error and its causes without their tracebacks, whose frames would keep the state in memory."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:  # Orbax's errors may be each other's cause
+        seen.add(id(link))
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error

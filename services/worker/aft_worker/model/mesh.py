@@ -1,9 +1,13 @@
 """The device mesh, and where each array lies on it."""
 
+from typing import TypeVar
+
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from aft_worker.model.errors import FsdpDoesNotDivide
+
+SumT = TypeVar("SumT")
 
 
 def make_mesh(*, fsdp: int = 1) -> Mesh:
@@ -29,6 +33,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def by_rows(mesh: Mesh) -> NamedSharding:
     """Rows of the batch split over `data`."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def sum_over_data(shares: SumT, mesh: Mesh) -> SumT:
+    """The sum of each device's share, over the mesh's `data`; for the inside of a `shard_map` that splits it."""
+    # The partitioner of jaxlib 0.10 aborts on a sum over an axis of one device beside an `fsdp` axis of several.
+    return jax.lax.psum(shares, "data") if mesh.shape["data"] > 1 else shares
 
 
 def parameter_sharding(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:

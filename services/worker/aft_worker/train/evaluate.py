@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from aft_worker.model.load import LoadedModel
-from aft_worker.model.mesh import by_rows
+from aft_worker.model.mesh import by_rows, sum_over_data
 from aft_worker.model.parameters import Parameters
 from aft_worker.train.weighting import weighting
 
@@ -41,7 +41,7 @@ class EvalLoss:
             batch = weighting(tokens, loss_weights)
             decoder = nnx.merge(self._graphdef, trainable, frozen)
             nll_BT = decoder.scores(tokens, batch.targets, batch.needed).nll
-            return jax.lax.psum((batch.weights * nll_BT).sum(), "data"), jax.lax.psum(batch.totals.sum(), "data")
+            return sum_over_data(((batch.weights * nll_BT).sum(), batch.totals.sum()), self._mesh)
 
         rows, whole = PartitionSpec("data"), PartitionSpec()
         split = jax.shard_map(

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from aft_worker.model.decoder import Decoder
 from aft_worker.model.dropout import TokenKeys, token_keys
+from aft_worker.model.mesh import sum_over_data
 from aft_worker.model.packing import positions_of
 from aft_worker.model.parameters import Parameters
 from aft_worker.model.probed.head import TokenScores
@@ -72,7 +73,7 @@ def batch_gradients(
     """
 
     def of_lines(trainable: Parameters, frozen: Parameters, lines: Lines) -> tuple[Any, ...]:
-        return tuple(_line_gradients(graphdef, trainable, frozen, lines, packed, parts))
+        return tuple(_line_gradients(graphdef, trainable, frozen, lines, mesh, packed, parts))
 
     rows, whole = PartitionSpec("data"), PartitionSpec()
     # Manual over `data`: each device runs the per-sample operations on its own lines, and the sums are written out.
@@ -99,19 +100,25 @@ class _Part(NamedTuple):
 
 
 def _line_gradients(
-    graphdef: nnx.GraphDef[Decoder], trainable: Parameters, frozen: Parameters, lines: Lines, packed: int, parts: int
+    graphdef: nnx.GraphDef[Decoder],
+    trainable: Parameters,
+    frozen: Parameters,
+    lines: Lines,
+    mesh: Mesh,
+    packed: int,
+    parts: int,
 ) -> BatchGradients:
     whole = weighting(lines.tokens, lines.loss_weights, lines.segments, packed=packed)
-    batch_total = jax.lax.psum(whole.totals.sum(), "data")
+    batch_total = sum_over_data(whole.totals.sum(), mesh)
 
     def of_part(lines: Lines) -> _Part:
         return _part_gradients(graphdef, trainable, frozen, lines, packed, batch_total)
 
     done = of_part(lines) if parts == 1 else _in_parts(of_part, lines, parts)
     return BatchGradients(
-        loss=jax.lax.psum(done.loss_sum, "data") / jnp.where(batch_total == 0, 1.0, batch_total),
-        tokens=jax.lax.psum(done.sample_tokens.sum(), "data"),
-        gradient=jax.lax.psum(done.gradient, "data"),
+        loss=sum_over_data(done.loss_sum, mesh) / jnp.where(batch_total == 0, 1.0, batch_total),
+        tokens=sum_over_data(done.sample_tokens.sum(), mesh),
+        gradient=sum_over_data(done.gradient, mesh),
         sample_loss=done.sample_loss.ravel(),
         sample_grad_norm=done.sample_grad_norm.ravel(),
         sample_accuracy=done.sample_accuracy.ravel(),
