@@ -16,12 +16,12 @@ from aft_worker.settings import WorkerSettings
 
 def serve(settings: WorkerSettings) -> None:
     """Serves until SIGTERM or SIGINT; the running step is finished, its window is trained again after a restart."""
-    _write_logs_as_json()
-    enable_compilation_cache(settings.compilation_cache)
     try:
         make_mesh(fsdp=settings.fsdp)
     except FsdpDoesNotDivide as error:
         sys.exit(str(error))  # Now, rather than as the problem of every run.
+    _write_logs_as_json()
+    enable_compilation_cache(settings.compilation_cache)
     # uvicorn repeats the signal once it has shut down; without this it would end the process as if killed.
     signal.signal(signal.SIGTERM, _exit)
     app = create_app(settings)

@@ -1,0 +1,85 @@
+"""Supervised windows of a session, and where their time goes."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aft_contracts import CheckpointRef, Schedule, WindowSpec, window_id_of
+from aft_worker.control import Unattended
+from aft_worker.session import Session
+from aft_worker.trainer import Trainer
+from benchmarks.models import CACHE
+
+
+@contextmanager
+def open_session(trainer: Trainer) -> Iterator[Session]:
+    """A session in a folder of its own, which is removed in the end."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        session = Session(trainer, Path(folder) / "run")
+        try:
+            yield session
+        finally:
+            session.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowTimes:
+    """Where the seconds of one window went."""
+
+    steps_s: float
+    """From the call to the end of the last step."""
+    save_s: float
+    """Inside `CheckpointStore.save`."""
+    rest_s: float
+    """All else, to the committed result: ledger, digest, records."""
+    losses: tuple[float, ...]
+    """Loss of each step, in nats per token."""
+
+
+class Windows(Unattended):
+    """Trains a session's windows, one after the other, each to its committed result."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._save = session, session.store.save
+        self._index = self._step = 0
+        self._trained_at = self._save_s = 0.0
+        # The instance's own, so that the saving can be told from what else comes after the last step.
+        session.store.save = self._timed_save  # type: ignore[method-assign]
+
+    def trained(self) -> None:
+        """The last step is done."""
+        self._trained_at = time.perf_counter()
+
+    def train(self, steps: int) -> WindowTimes:
+        """Trains a window of so many steps."""
+        spec = WindowSpec(
+            window_id=window_id_of("run", 0, self._index),
+            run_id="run",
+            generation=0,
+            index=self._index,
+            start_step=self._step,
+            num_steps=steps,
+            schedule=Schedule(),
+        )
+        self._index, self._step = self._index + 1, self._step + steps
+        started = time.perf_counter()
+        result = self._session.train_window(spec, self)
+        ended = time.perf_counter()
+        return WindowTimes(
+            steps_s=self._trained_at - started,
+            save_s=self._save_s,
+            rest_s=ended - self._trained_at - self._save_s,
+            losses=tuple(step.loss for step in result.metrics.steps),
+        )
+
+    def _timed_save(self, *args: Any, **kwargs: Any) -> CheckpointRef:
+        started = time.perf_counter()
+        try:
+            return self._save(*args, **kwargs)
+        finally:
+            self._save_s = time.perf_counter() - started
