@@ -1,1 +1,1 @@
-"""What aft costs and how fast it is: `python -m benchmarks.NAME [--json FILE] [--quick]`; `make benchmarks` runs all."""
+"""What aft costs and how fast it is: `python -m benchmarks.NAME [--json FILE] [--quick]`, or `make benchmarks`."""
