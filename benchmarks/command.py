@@ -36,7 +36,9 @@ def run(
     arguments = parser.parse_args()
     report = Report(benchmark=name, machine=machine(), quick=arguments.quick)
     measure(report, arguments)
-    report.print_table(Console())
+    console = Console()
+    # Into a file Rich would wrap at 80 columns, which is too narrow for six.
+    report.print_table(console if console.is_terminal else Console(width=130))
     if arguments.json is not None:
         report.write(arguments.json)
     return 1 if arguments.check and report.misses else 0

@@ -128,11 +128,14 @@ class Report:
     def print_table(self, console: Console) -> None:
         """Prints rows and notes."""
         title = f"{self.benchmark} (quick: figures mean nothing)" if self.quick else self.benchmark
-        table = Table("case", "figure", title=title, title_justify="left")
+        table = Table(title=title, title_justify="left")
+        for heading in ("case", "figure"):
+            table.add_column(heading, no_wrap=True)
         for heading in ("value", "95 %", "target", "ok"):
             table.add_column(heading, justify="right", no_wrap=True)
-        for row in self.rows:
-            table.add_row(row.case, row.figure.name, *_cells(row))
+        for row, before in zip(self.rows, [None, *self.rows], strict=False):
+            is_first = before is None or before.case != row.case
+            table.add_row(row.case if is_first else "", row.figure.name, *_cells(row))
         console.print(table)
         for note in self.notes:
             console.print(note, markup=False, highlight=False)
