@@ -1,10 +1,12 @@
 """The command line that all benchmarks share."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
 from rich.console import Console
 
 from benchmarks.machine import machine
@@ -34,6 +36,8 @@ def run(
     if add_arguments is not None:
         add_arguments(parser)
     arguments = parser.parse_args()
+    # The worker tells of every checkpoint; that would go in between the table's lines.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     report = Report(benchmark=name, machine=machine(), quick=arguments.quick)
     measure(report, arguments)
     console = Console()

@@ -20,11 +20,14 @@ from aft_contracts import Schedule
 from aft_worker.forensics.analyze_batch import analyze_batch
 from aft_worker.model.probed import probe
 from aft_worker.train.state import TrainState, init_state
-from aft_worker.train.step import StepInputs, TrainStep
+from aft_worker.train.step import StepInputs, StepOutputs, TrainStep
 from aft_worker.trainer import Trainer
 
 Step = Callable[[TrainState, Any, StepInputs, "PlainBatch"], tuple[TrainState, Any]]
 """state, frozen, inputs, batch -> state, what was measured."""
+
+BareStep = Callable[[Any, Any, Any, StepInputs], tuple[Any, Any, jax.Array, StepOutputs | None]]
+"""trainable, moments, frozen, inputs -> trainable, moments, loss, per-sample figures."""
 
 PlainBatch = tuple[jax.Array, jax.Array]
 """Token ids and the weight of each as a target, [B, T]."""
@@ -55,7 +58,7 @@ def compiled(trainer: Trainer, step: Step) -> Program:
     """`step` compiled for the trainer's first batch, before its first step."""
     drawn = trainer.batches.batch_at(0, Schedule())
     batch = jnp.asarray(drawn.tokens), jnp.asarray(drawn.loss_weights)
-    inputs, state = first_inputs(trainer), first_state(trainer)
+    inputs, state = inputs_at(trainer, 0), first_state(trainer)
     program = jax.jit(step, donate_argnums=0, keep_unused=True)
     lowered = program.lower(state, trainer.model.frozen, inputs, batch)
     return Program(compiled=lowered.compile(), trainer=trainer, inputs=inputs, batch=batch, state=state)
@@ -66,14 +69,14 @@ def first_state(trainer: Trainer) -> TrainState:
     return init_state(trainer.model, trainer.spec.optim, trainer.spec.detection)
 
 
-def first_inputs(trainer: Trainer) -> StepInputs:
-    """What the trainer hands to its first step."""
+def inputs_at(trainer: Trainer, step: int) -> StepInputs:
+    """What the trainer hands to its program at `step`."""
 
     def catch(_: TrainState, inputs: StepInputs) -> NoReturn:
         raise _Caught(inputs)
 
     try:
-        replace(trainer, train_step=cast(TrainStep, catch)).advance(first_state(trainer), 0, Schedule())
+        replace(trainer, train_step=cast(TrainStep, catch)).advance(first_state(trainer), step, Schedule())
     except _Caught as caught:
         return caught.inputs
     raise AssertionError("advance() takes no step")
@@ -163,3 +166,33 @@ def _updated(trainer: Trainer, state: TrainState, inputs: StepInputs, gradient: 
     grad_norm = optax.tree.norm(gradient)
     trainable, opt_state = trainer.train_step._updated(state, gradient, grad_norm, inputs)
     return replace(state, trainable=trainable, opt_state=opt_state, step=state.step + 1)
+
+
+def bare_step(trainer: Trainer, optimizer: optax.GradientTransformation, *, figures: bool) -> BareStep:
+    """aft's gradient with an optimizer of Optax, and nothing around it: no guard, and per-sample figures if asked for.
+
+    Compiled when it is first called; the parameters and moments given are consumed.
+    """
+
+    def step(
+        trainable: Any, moments: Any, frozen: Any, inputs: StepInputs
+    ) -> tuple[Any, Any, jax.Array, StepOutputs | None]:
+        outputs, gradient = _caught_gradient(trainer, trainable, frozen, inputs)
+        directions, moments = optimizer.update(gradient, moments, trainable)
+        return optax.apply_updates(trainable, directions), moments, outputs.loss, outputs if figures else None
+
+    return cast(BareStep, jax.jit(step, donate_argnums=(0, 1)))
+
+
+def _caught_gradient(trainer: Trainer, trainable: Any, frozen: Any, inputs: StepInputs) -> tuple[StepOutputs, Any]:
+    """What aft's step hands to its optimizer; what it would do with that is dead code and not compiled."""
+    caught: list[Any] = []
+
+    def catch(state: TrainState, gradient: Any, *_: Any) -> tuple[Any, Any]:
+        caught.append(gradient)
+        return state.trainable, state.opt_state
+
+    state = replace(first_state(trainer), trainable=trainable)
+    with patch.object(trainer.train_step, "_updated", catch):
+        _, outputs = trainer.train_step._step(state, frozen, inputs)
+    return outputs, caught[0]
