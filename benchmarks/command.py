@@ -36,8 +36,7 @@ def run(
     if add_arguments is not None:
         add_arguments(parser)
     arguments = parser.parse_args()
-    # The worker tells of every checkpoint; that would go in between the table's lines.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    quieten()
     report = Report(benchmark=name, machine=machine(), quick=arguments.quick)
     measure(report, arguments)
     console = Console()
@@ -46,6 +45,11 @@ def run(
     if arguments.json is not None:
         report.write(arguments.json)
     return 1 if arguments.check and report.misses else 0
+
+
+def quieten() -> None:
+    """Lets the worker log warnings only, for this process: it tells of every checkpoint."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
 
 def say(text: str) -> None:

@@ -12,30 +12,24 @@ and fetches every sample's loss and norm, so that the difference is supervision 
 import argparse
 import copy
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 import optax
 
-from aft_contracts import Schedule, WindowSpec, window_id_of
-from aft_worker.control import Unattended
-from aft_worker.session import Session
+from aft_contracts import Schedule
 from aft_worker.train.digest import state_digest
 from aft_worker.train.rates import clip_norm, learning_rate
 from aft_worker.trainer import Trainer
 from benchmarks import programs
 from benchmarks.command import run, say
-from benchmarks.models import CACHE
 from benchmarks.pairs import Measure, interleaved, stopwatch
 from benchmarks.report import Report, at_most, watched
 from benchmarks.runs import open_trainer
+from benchmarks.windows import Window, open_session
 
 RATIO = at_most("window_ratio", 1.03)
 PART_READINGS = 15
@@ -75,10 +69,10 @@ def measure(report: Report, _: argparse.Namespace) -> None:
 
 def _measure_case(report: Report, case: Case) -> None:
     trainer = open_trainer(case.model, batch_size=case.batch_size, length=case.length, lora=case.lora)
-    with _session(trainer) as session:
-        window = Window(session, case.steps)
+    with open_session(trainer) as session:
+        window = Window(session)
         arms: dict[str, Measure] = {
-            "window": window,
+            "window": partial(window.train, case.steps),
             "bare": BareLoop(trainer, case.steps, figures=False),
             "same_figures": BareLoop(trainer, case.steps, figures=True),
         }
@@ -95,48 +89,6 @@ def _measure_case(report: Report, case: Case) -> None:
         for part, seconds in _parts(trainer).items():
             report.keep(str(case), {part: seconds})
             report.add(str(case), watched(f"{part}_ms"), 1000 * float(np.median(seconds)))
-
-
-@contextmanager
-def _session(trainer: Trainer) -> Iterator[Session]:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        session = Session(trainer, Path(folder) / "run")
-        try:
-            yield session
-        finally:
-            session.close()
-
-
-class Window(Unattended):
-    """Trains the session's next window, and tells its steps from its commit."""
-
-    def __init__(self, session: Session, steps: int) -> None:
-        self.session, self.steps = session, steps
-        self.index = 0
-        self.commit_s: list[float] = []
-        self._trained_at = 0.0
-
-    def trained(self) -> None:
-        """The last step is done."""
-        self._trained_at = time.perf_counter()
-
-    def __call__(self) -> float:
-        """Seconds from the call to the end of the last step."""
-        spec = WindowSpec(
-            window_id=window_id_of("run", 0, self.index),
-            run_id="run",
-            generation=0,
-            index=self.index,
-            start_step=self.index * self.steps,
-            num_steps=self.steps,
-            schedule=Schedule(),
-        )
-        self.index += 1
-        started = time.perf_counter()
-        self.session.train_window(spec, self)
-        self.commit_s.append(time.perf_counter() - self._trained_at)
-        return self._trained_at - started
 
 
 class BareLoop:
