@@ -85,7 +85,8 @@ def _aft(model: str, tokens_file: Path) -> Child:
 
 def _trl(model: str, tokens_file: Path, python: Path) -> Child:
     arguments = [str(model_dir(model)), str(tokens_file), str(BATCH_SIZE)]
-    return Child([str(python), "-m", "benchmarks.peers.trl_sft", *arguments], timeout_s=TIMEOUT_S)
+    command = [str(python), "-m", "benchmarks.peers.trl_sft", *arguments]
+    return Child(command, timeout_s=TIMEOUT_S, environment={"HF_HUB_OFFLINE": "1"})
 
 
 def _add_share(report: Report, case: str, aft: Trainee, step_s: float) -> None:

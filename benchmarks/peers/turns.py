@@ -40,9 +40,14 @@ class ChildFailed(Exception):
 class Child:
     """The parent's end."""
 
-    def __init__(self, command: Sequence[str], *, timeout_s: float) -> None:
+    def __init__(
+        self, command: Sequence[str], *, timeout_s: float, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Starts the child, with `environment` on top of this process's own."""
         self._command, self._timeout_s = command, timeout_s
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **(environment or {})}
+        )
         self.ready: dict[str, Any] = {}
         """What the child said when it was ready."""
 
