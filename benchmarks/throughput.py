@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.command import run
+from benchmarks.command import run, say
 from benchmarks.models import CACHE, model_dir
 from benchmarks.pairs import Measure, interleaved
 from benchmarks.peers.turns import Child
@@ -33,11 +33,11 @@ def measure(report: Report, arguments: argparse.Namespace) -> None:
     case = f"{model} LoRA B={BATCH_SIZE} T={LENGTH}"
     with tempfile.TemporaryDirectory(dir=_made(CACHE)) as folder, ExitStack() as children:
         tokens_file = Path(folder) / "tokens.json"
-        aft = Trainee(children.enter_context(_aft(model, tokens_file)))
+        aft = Trainee("aft", children.enter_context(_aft(model, tokens_file)))
         arms: dict[str, Measure] = {"aft": aft}
         trl: Trainee | None = None
         if arguments.peer_python.exists():
-            trl = Trainee(children.enter_context(_trl(model, tokens_file, arguments.peer_python)))
+            trl = Trainee("trl", children.enter_context(_trl(model, tokens_file, arguments.peer_python)))
             arms["trl"] = trl
             report.note(f"TRL: {trl.child.ready}")
         else:
@@ -57,14 +57,16 @@ def measure(report: Report, arguments: argparse.Namespace) -> None:
 class Trainee:
     """A trainer in a process of its own that takes a turn when it is called."""
 
-    def __init__(self, child: Child) -> None:
-        self.child = child
+    def __init__(self, name: str, child: Child) -> None:
+        self.name, self.child = name, child
         self.answers: list[dict[str, Any]] = []
 
     def __call__(self) -> float:
         """Seconds a step in the next turn."""
         self.answers.append(self.child.take(TURN_STEPS))
-        return float(np.mean(self.answers[-1]["seconds"]))
+        step_s = float(np.mean(self.answers[-1]["seconds"]))
+        say(f"{self.name} {step_s:.2f} s a step")
+        return step_s
 
 
 def refuse_another_training(aft: Trainee, trl: Trainee) -> None:
