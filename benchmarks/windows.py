@@ -1,12 +1,14 @@
-"""Supervised windows of a session, timed from the call to the end of their last step, and from there to the commit."""
+"""Supervised windows of a session, and where their time goes."""
 
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from aft_contracts import Schedule, WindowSpec, window_id_of
+from aft_contracts import CheckpointRef, Schedule, WindowSpec, window_id_of
 from aft_worker.control import Unattended
 from aft_worker.session import Session
 from aft_worker.trainer import Trainer
@@ -25,24 +27,36 @@ def open_session(trainer: Trainer) -> Iterator[Session]:
             session.close()
 
 
-class Window(Unattended):
-    """Trains a session's windows, one after the other."""
+@dataclass(frozen=True, kw_only=True)
+class WindowTimes:
+    """Where the seconds of one window went."""
+
+    steps_s: float
+    """From the call to the end of the last step."""
+    save_s: float
+    """Inside `CheckpointStore.save`."""
+    rest_s: float
+    """All else, to the committed result: ledger, digest, records."""
+    losses: tuple[float, ...]
+    """Loss of each step, in nats per token."""
+
+
+class Windows(Unattended):
+    """Trains a session's windows, one after the other, each to its committed result."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self._session, self._save = session, session.store.save
         self._index = self._step = 0
-        self._trained_at = 0.0
-        self.commit_s: list[float] = []
-        """How long each window's commit took."""
-        self.losses: list[float] = []
-        """Loss of each step of the last window, in nats per token."""
+        self._trained_at = self._save_s = 0.0
+        # The instance's own, so that the saving can be told from what else comes after the last step.
+        session.store.save = self._timed_save  # type: ignore[method-assign]
 
     def trained(self) -> None:
         """The last step is done."""
         self._trained_at = time.perf_counter()
 
-    def train(self, steps: int) -> float:
-        """Seconds that a window of so many steps takes, its commit not counted."""
+    def train(self, steps: int) -> WindowTimes:
+        """Trains a window of so many steps."""
         spec = WindowSpec(
             window_id=window_id_of("run", 0, self._index),
             run_id="run",
@@ -55,6 +69,17 @@ class Window(Unattended):
         self._index, self._step = self._index + 1, self._step + steps
         started = time.perf_counter()
         result = self._session.train_window(spec, self)
-        self.commit_s.append(time.perf_counter() - self._trained_at)
-        self.losses = [step.loss for step in result.metrics.steps]
-        return self._trained_at - started
+        ended = time.perf_counter()
+        return WindowTimes(
+            steps_s=self._trained_at - started,
+            save_s=self._save_s,
+            rest_s=ended - self._trained_at - self._save_s,
+            losses=tuple(step.loss for step in result.metrics.steps),
+        )
+
+    def _timed_save(self, *args: Any, **kwargs: Any) -> CheckpointRef:
+        started = time.perf_counter()
+        try:
+            return self._save(*args, **kwargs)
+        finally:
+            self._save_s = time.perf_counter() - started

@@ -1,7 +1,7 @@
 """`python -m benchmarks.peers.aft_lora MODEL BATCH_SIZE LENGTH TOKENS`: aft's supervised windows, on command.
 
 Writes the token rows of its steps to TOKENS, in the order in which it trains on them, for others to train on the same.
-Each turn is one window, timed without its commit, as a peer is timed without saving. Before each turn the process
+Each turn is one window, timed until its last step is done, as a peer is timed without saving. Before each turn the process
 measures how fast this machine multiplies matrices.
 """
 
@@ -19,7 +19,7 @@ from benchmarks.arithmetic import lora_step_flop
 from benchmarks.command import quieten
 from benchmarks.peers.turns import Turns
 from benchmarks.runs import open_trainer
-from benchmarks.windows import Window, open_session
+from benchmarks.windows import Windows, open_session
 
 PEAK_SIZE = 2048
 PEAK_READINGS = 4
@@ -37,11 +37,13 @@ def main() -> None:
     with open_session(trainer) as session:
         flop = lora_step_flop(trainer.model, batch_size=batch_size, length=length)
         turns.answer({"flop": flop, "trained_parameters": session.trainable_parameters})
-        window = Window(session)
+        windows = Windows(session)
         while (steps := turns.await_turn()) is not None:
             peak = _matmul_flop_per_s()
-            taken = window.train(steps)
-            turns.answer({"seconds": [taken / steps] * steps, "losses": window.losses, "peak_flop_per_s": peak})
+            window = windows.train(steps)
+            turns.answer(
+                {"seconds": [window.steps_s / steps] * steps, "losses": window.losses, "peak_flop_per_s": peak}
+            )
 
 
 def _write_rows(trainer: Trainer, path: Path) -> None:
