@@ -76,7 +76,8 @@ def inputs_at(trainer: Trainer, step: int) -> StepInputs:
         raise _Caught(inputs)
 
     try:
-        replace(trainer, train_step=cast(TrainStep, catch)).advance(first_state(trainer), step, Schedule())
+        # The state is passed on unseen.
+        replace(trainer, train_step=cast(TrainStep, catch)).advance(cast(TrainState, None), step, Schedule())
     except _Caught as caught:
         return caught.inputs
     raise AssertionError("advance() takes no step")
@@ -174,17 +175,20 @@ def bare_step(trainer: Trainer, optimizer: optax.GradientTransformation, *, figu
     Compiled when it is first called; the parameters and moments given are consumed.
     """
 
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), first_state(trainer))
+
     def step(
         trainable: Any, moments: Any, frozen: Any, inputs: StepInputs
     ) -> tuple[Any, Any, jax.Array, StepOutputs | None]:
-        outputs, gradient = _caught_gradient(trainer, trainable, frozen, inputs)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        outputs, gradient = _caught_gradient(trainer, replace(zeros, trainable=trainable), frozen, inputs)
         directions, moments = optimizer.update(gradient, moments, trainable)
         return optax.apply_updates(trainable, directions), moments, outputs.loss, outputs if figures else None
 
     return cast(BareStep, jax.jit(step, donate_argnums=(0, 1)))
 
 
-def _caught_gradient(trainer: Trainer, trainable: Any, frozen: Any, inputs: StepInputs) -> tuple[StepOutputs, Any]:
+def _caught_gradient(trainer: Trainer, state: TrainState, frozen: Any, inputs: StepInputs) -> tuple[StepOutputs, Any]:
     """What aft's step hands to its optimizer; what it would do with that is dead code and not compiled."""
     caught: list[Any] = []
 
@@ -192,7 +196,6 @@ def _caught_gradient(trainer: Trainer, trainable: Any, frozen: Any, inputs: Step
         caught.append(gradient)
         return state.trainable, state.opt_state
 
-    state = replace(first_state(trainer), trainable=trainable)
     with patch.object(trainer.train_step, "_updated", catch):
         _, outputs = trainer.train_step._step(state, frozen, inputs)
     return outputs, caught[0]

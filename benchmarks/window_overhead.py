@@ -1,8 +1,8 @@
 """What supervision costs: a whole `Session.train_window` ÷ a bare loop with the same gradient, data and optimizer.
 
 The window is timed from the call to its committed result, less the saving of the checkpoint: data, guard, per-sample
-figures, records, ledger and the state's digest are inside. The saving comes once a window, however long that is, and has
-a benchmark of its own (`checkpoint_blocking`); here it stands beside, as `save_ms`.
+figures, records, ledger and the state's digest are inside. The saving comes once a window, however long that is, and
+has a benchmark of its own (`checkpoint_blocking`); here it stands beside, as `save_ms`.
 
 The bare loop is what one would write by hand around aft's own gradient: batches made beforehand, `jit` with donation,
 `optax.adamw`, the loss fetched every step. It computes nothing per sample; a second one (`same_figures`) also returns

@@ -1,8 +1,8 @@
 """`python -m benchmarks.peers.aft_lora MODEL BATCH_SIZE LENGTH TOKENS`: aft's supervised windows, on command.
 
 Writes the token rows of its steps to TOKENS, in the order in which it trains on them, for others to train on the same.
-Each turn is one window, timed until its last step is done, as a peer is timed without saving. Before each turn the process
-measures how fast this machine multiplies matrices.
+Each turn is one window, timed until its last step is done, as a peer is timed without saving. Before each turn the
+process measures how fast this machine multiplies matrices.
 """
 
 import json

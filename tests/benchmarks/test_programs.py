@@ -4,6 +4,7 @@ import re
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from aft_worker.trainer import Trainer
@@ -60,3 +61,21 @@ def test_other_forms_make_the_same_update(trainer: Trainer, arms: dict[str, prog
         ours, theirs = (jax.tree.leaves(program.state.opt_state[0].mu) for program in (start, other))
         for given, expected in zip(theirs, ours, strict=True):
             np.testing.assert_allclose(given, expected, rtol=1e-3, atol=2e-5 * float(np.abs(expected).max()))
+
+
+def test_the_bare_loop_makes_the_same_gradient(trainer: Trainer, arms: dict[str, programs.Program]) -> None:
+    """Seen as the change that plain gradient descent makes."""
+    step = programs.bare_step(trainer, optax.sgd(1.0), figures=True)
+    start = programs.first_state(trainer).trainable
+    before = [np.asarray(leaf) for leaf in jax.tree.leaves(start)]
+    inputs = programs.inputs_at(trainer, 0)
+    after, _, loss, figures = step(start, optax.sgd(1.0).init(start), trainer.model.frozen, inputs)
+    frozen = trainer.model.frozen
+    expected_loss, expected = jax.value_and_grad(programs.plain_loss(trainer, frozen))(
+        programs.first_state(trainer).trainable, arms["with"].batch
+    )
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
+    assert figures is not None
+    assert figures.sample_grad_norm.shape == (ROWS,)
+    for old, new, gradient in zip(before, jax.tree.leaves(after), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(old - np.asarray(new), gradient, atol=1e-5 * float(np.abs(gradient).max()) + 1e-6)
