@@ -8,10 +8,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
 TEST ?= tests
+BENCHMARKS ?= forensics_overhead window_overhead startup throughput
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(INSTALLED) ## Make .venv with the locked dependencies
@@ -43,6 +44,11 @@ $(PEERS)/.installed: pyproject.toml constraints.txt
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev,peers]' -c constraints.txt
 	touch $@
+
+# Nothing else should run on the machine meanwhile. TRL takes part where .venv-peers is.
+.PHONY: benchmarks
+benchmarks: model ## Measure what aft costs and how fast it is; about 25 minutes, figures in .cache/benchmarks
+	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --json .cache/benchmarks/$$name.json || exit 1; done
 
 .PHONY: check
 check: $(INSTALLED) ## Lint, check the format, the types and the arrows between the packages

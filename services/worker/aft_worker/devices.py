@@ -23,3 +23,5 @@ def enable_compilation_cache(folder: Path) -> None:
     """Keeps compiled programs in `folder`; for the whole process, so it is called once, by `serve`."""
     folder.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
+    # By default JAX keeps only what took a second to compile; the two dozen small programs of a start add up to one.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
