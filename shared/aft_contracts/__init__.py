@@ -48,6 +48,7 @@ from .run_spec import (
     RunSpec,
     WindowPolicy,
 )
+from .samples import ReportFormat, SampleOrder, SampleReport, SamplesReport
 from .schedule import BlacklistEntry, Branch, ClipChange, MixSegment, RateChange, Schedule
 from .source import ColumnMap, DataFormat, SampleBy, SourceSpec
 from .state import State
@@ -120,6 +121,7 @@ __all__ = [
     "RepairPolicy",
     "Replay",
     "ReplayVariant",
+    "ReportFormat",
     "Resume",
     "Review",
     "ReviewStatus",
@@ -129,7 +131,10 @@ __all__ = [
     "RunStatus",
     "RunView",
     "SampleBy",
+    "SampleOrder",
     "SampleRecord",
+    "SampleReport",
+    "SamplesReport",
     "Schedule",
     "SetGradClip",
     "SetLearningRate",

@@ -2,11 +2,14 @@
 
 import structlog
 
-from aft_contracts import WorkerInfo
+from aft_contracts import ReportFormat, WorkerInfo
 from aft_worker.bell import Bell
 from aft_worker.devices import platform_and_count, versions
 from aft_worker.job_store import JobStore
 from aft_worker.jobs import Jobs
+from aft_worker.ledger.errors import RunUnknown
+from aft_worker.ledger.formats import ReportQuery, written
+from aft_worker.ledger.report import run_samples
 from aft_worker.run_folder import RunFolder
 from aft_worker.runs import Runs
 from aft_worker.settings import WorkerSettings
@@ -48,6 +51,18 @@ class Worker:
             slots=self.settings.slots,
             run_ids=self.runs.run_ids,
         )
+
+    def samples(self, run_id: str, query: ReportQuery, form: ReportFormat) -> bytes:
+        """The report of a run's samples, read from its files; it takes seconds, and no training waits for it.
+
+        Raises:
+            RunUnknown: the worker has no files of the run.
+            NothingTrainedYet, UnknownDomain: there is nothing to report on.
+        """
+        folder = RunFolder(self.settings.root, run_id).path
+        if not folder.is_dir():
+            raise RunUnknown(f"There are no files of run {run_id!r} under {self.settings.root}.", run_id=run_id)
+        return written(run_samples(folder, run_id), query, form)
 
     def release(self, run_id: str, fence_token: int) -> None:
         """Drops the run's jobs and frees its slot; a run that is not held is released already."""
