@@ -27,6 +27,19 @@ class ReportFormat(StrEnum):
     PARQUET = "parquet"
     PNG = "png"
 
+    @property
+    def media_type(self) -> str:
+        """How HTTP names it."""
+        return _MEDIA_TYPES[self]
+
+
+_MEDIA_TYPES = {
+    ReportFormat.JSON: "application/json",
+    ReportFormat.CSV: "text/csv; charset=utf-8",
+    ReportFormat.PARQUET: "application/vnd.apache.parquet",
+    ReportFormat.PNG: "image/png",
+}
+
 
 class SampleReport(Contract):
     """One sample over all its presentations on the run's lineage."""

@@ -32,8 +32,8 @@ from aft_contracts import (
 from aft_contracts.job import ENDED
 from aft_worker.check import check_spec
 from aft_worker.job_kinds import ANALYSES, EVALUATIONS, EXPORTS, WINDOWS, JobKind
+from aft_worker.ledger.formats import ReportQuery
 from aft_worker.preview import preview_data
-from aft_worker.ledger.formats import MEDIA_TYPES, ReportQuery
 from aft_worker.refusals import InvalidId, SpecHashMismatch, TrainingThreadDead
 from aft_worker.worker import Worker
 
@@ -112,7 +112,7 @@ def get_samples(
 ) -> Response:
     """What the run's ledger says of its samples, held or not, as of the newest committed window."""
     query = ReportQuery(order=order, domain=domain, limit=limit)
-    return Response(worker.samples(run_id, query, form), media_type=MEDIA_TYPES[form])
+    return Response(worker.samples(run_id, query, form), media_type=form.media_type)
 
 
 @router.put("/windows/{window_id}", response_model=JobView[WindowResult])

@@ -1,15 +1,13 @@
 """Ledgers made by hand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pytest
 
 from aft_contracts import MetricsWindow, SampleRecord, StepRecord
 from aft_worker.ledger.presentations import Presentations
 
-MakeWindow = Callable[..., MetricsWindow]
 Seen = tuple[str, float]
 
 
@@ -45,26 +43,21 @@ def presentations_of(
     )
 
 
-@pytest.fixture
-def make_window() -> MakeWindow:
-    """Makes a window's metrics: `make_window(4, [("a", 1.0), ("b", 2.0)], ...)` has one step for each list, from 4."""
-
-    def make(start: int, *steps: Sequence[Seen], applied: bool = True, **of_samples: Any) -> MetricsWindow:
-        fields: dict[str, Any] = {"domain": "d", "grad_norm": 0.5, "tokens": 8} | of_samples
-        records = tuple(
-            StepRecord(
-                step=step,
-                loss=1.0,
-                grad_norm=1.0,
-                lr=1e-3,
-                clip_norm=1.0,
-                tokens=16,
-                applied=applied,
-                seconds=0.1,
-                samples=tuple(SampleRecord(sample_id=name, loss=loss, **fields) for name, loss in seen),
-            )
-            for step, seen in enumerate(steps, start)
+def window_of(start: int, *steps: Sequence[Seen], applied: bool = True, **of_samples: Any) -> MetricsWindow:
+    """A window's metrics: `window_of(4, [("a", 1.0), ("b", 2.0)], ...)` has one step for each list, from 4."""
+    fields: dict[str, Any] = {"domain": "d", "grad_norm": 0.5, "tokens": 8} | of_samples
+    records = tuple(
+        StepRecord(
+            step=step,
+            loss=1.0,
+            grad_norm=1.0,
+            lr=1e-3,
+            clip_norm=1.0,
+            tokens=16,
+            applied=applied,
+            seconds=0.1,
+            samples=tuple(SampleRecord(sample_id=name, loss=loss, **fields) for name, loss in seen),
         )
-        return MetricsWindow(window_id=f"r:0:{start}", steps=records)
-
-    return make
+        for step, seen in enumerate(steps, start)
+    )
+    return MetricsWindow(window_id=f"r:0:{start}", steps=records)

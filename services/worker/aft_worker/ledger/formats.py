@@ -11,13 +11,6 @@ import pyarrow.parquet as pq
 from aft_contracts import ReportFormat, SampleOrder
 from aft_worker.ledger.report import RunSamples, sample_table
 
-MEDIA_TYPES = {
-    ReportFormat.JSON: "application/json",
-    ReportFormat.CSV: "text/csv; charset=utf-8",
-    ReportFormat.PARQUET: "application/vnd.apache.parquet",
-    ReportFormat.PNG: "image/png",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReportQuery:

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from aft_worker.ledger.presentations import Bools, Floats, Ints
 from aft_worker.ledger.report import RunSamples
@@ -14,7 +15,7 @@ from aft_worker.ledger.report import RunSamples
 SUSPECTS = 12
 """Samples that are marked."""
 NAMED = 5
-"""Suspects that are named in the map; more names would cover each other."""
+"""Suspects that are named beside the map."""
 MOST_POINTS = 20_000
 """Samples that are drawn; of more, every so-manieth."""
 TIME_BINS = 60
@@ -27,14 +28,17 @@ _DRAWING = Lock()
 def picture(samples: RunSamples, ranked: Ints) -> bytes:
     """PNG of the `ranked` samples, most suspicious first."""
     with _DRAWING:
-        figure = Figure(figsize=(13, 7), dpi=110, layout="constrained", facecolor="white")
+        figure = Figure(figsize=(13, 7), dpi=110, facecolor="white")
         canvas = FigureCanvasAgg(figure)
-        grid = figure.add_gridspec(2, 2, width_ratios=(1.35, 1))
+        # Fixed places: a layout that is computed breaks down over figures that are all equal.
+        grid = figure.add_gridspec(
+            2, 2, width_ratios=(1.45, 1), left=0.055, right=0.985, bottom=0.085, top=0.885, wspace=0.2, hspace=0.38
+        )
         suspects = _suspects(samples, ranked)
         _draw_map(figure, figure.add_subplot(grid[:, 0]), samples, ranked, suspects)
         _draw_suspicion(figure.add_subplot(grid[0, 1]), samples, ranked, suspects)
         _draw_losses(figure.add_subplot(grid[1, 1]), samples, ranked, suspects)
-        figure.suptitle(_title(samples, ranked), color=INK, fontsize=13, x=0.01, ha="left")
+        figure.suptitle(_title(samples, ranked), color=INK, fontsize=13, x=0.055, y=0.965, ha="left")
         png = BytesIO()
         canvas.print_png(png)
         return png.getvalue()
@@ -57,24 +61,25 @@ def _draw_map(figure: Figure, axes: Axes, samples: RunSamples, ranked: Ints, sus
     measured = samples.dynamics
     shown = _thinned(ranked)
     across, label, title = _across(samples, ranked)
-    colour, colour_label = _colour(samples, shown)
+    colour, most, colour_label = _colour(samples, shown)
     points = axes.scatter(
-        across[shown], measured.confidence[shown], c=colour, cmap="viridis", s=14, alpha=0.75, linewidths=0
+        across[shown],
+        measured.confidence[shown],
+        c=colour,
+        cmap="viridis",
+        vmin=0,
+        vmax=most,
+        s=14,
+        alpha=0.75,
+        linewidths=0,
     )
-    figure.colorbar(points, ax=axes, label=colour_label, shrink=0.7, pad=0.01)
+    figure.colorbar(points, ax=axes, label=colour_label, shrink=0.7, pad=0.015, fraction=0.05)
     axes.scatter(
-        across[suspects],
-        measured.confidence[suspects],
-        s=70,
-        facecolors="none",
-        edgecolors=SUSPECT,
-        linewidths=1.6,
-        label=f"the {len(suspects)} most suspicious",
+        across[suspects], measured.confidence[suspects], s=70, facecolors="none", edgecolors=SUSPECT, linewidths=1.6
     )
-    _name(axes, samples, across, suspects[:NAMED])
     _style(axes, title, label, "confidence: mean probability of a true token")
-    if len(suspects):
-        axes.legend(loc="upper right", frameon=False, labelcolor=INK)
+    axes.set_ylim(bottom=0)
+    _name(axes, samples, across, suspects)
 
 
 def _across(samples: RunSamples, ranked: Ints) -> tuple[Floats, str, str]:
@@ -86,25 +91,45 @@ def _across(samples: RunSamples, ranked: Ints) -> tuple[Floats, str, str]:
     return samples.dynamics.last_step.astype(np.float64), "optimizer step", "Data map (each sample seen once)"
 
 
-def _colour(samples: RunSamples, shown: Ints) -> tuple[Floats, str]:
+def _colour(samples: RunSamples, shown: Ints) -> tuple[Floats, float, str]:
+    """What the points' colour shows, its highest value, and its label."""
     correctness = samples.dynamics.correctness[shown]
     if np.isfinite(correctness).any():
-        return correctness, "correctness: share of tokens that were the first choice"
-    return samples.dynamics.forgetting_events[shown].astype(np.float64), "forgetting events"
+        return correctness, 1.0, "correctness: share of tokens guessed right"
+    events = samples.dynamics.forgetting_events[shown].astype(np.float64)
+    return events, max(1.0, float(events.max())), "forgetting events"
 
 
 def _name(axes: Axes, samples: RunSamples, across: Floats, suspects: Ints) -> None:
-    """Names from bottom to top, each kept clear of the one below."""
-    confidence = samples.dynamics.confidence
-    for place, s in enumerate(suspects[np.argsort(confidence[suspects], kind="stable")].tolist()):
+    """A list of the first suspects, each with a number that stands at its point too."""
+    lines = [f"{len(suspects)} most suspicious"]
+    for number, s in enumerate(suspects[:NAMED].tolist(), start=1):
+        # An id may be in letters that the font lacks.
+        lines.append(f"{number}  {ascii(samples.seen.sample_ids[s])[1:-1][:24]}  {samples.suspicion.score[s]:+.1f}")
         axes.annotate(
-            str(samples.seen.sample_ids[s])[:24],
-            (across[s], confidence[s]),
-            xytext=(26, 10 + 15 * place),
+            str(number),
+            (across[s], samples.dynamics.confidence[s]),
+            xytext=(6, 5),
             textcoords="offset points",
             color=SUSPECT,
             fontsize=9,
-            arrowprops={"arrowstyle": "-", "color": SUSPECT, "linewidth": 0.6},
+            fontweight="bold",
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )
+    if len(suspects):
+        axes.text(
+            0.985,
+            0.98,
+            "\n".join(lines),
+            transform=axes.transAxes,
+            ha="right",
+            va="top",
+            multialignment="left",
+            color=SUSPECT,
+            fontsize=9,
+            linespacing=1.5,
+            parse_math=False,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85},
         )
 
 
