@@ -155,6 +155,21 @@ def test_duplicates_are_found_by_content_whatever_their_ids(
     assert alike == {name: tuple(other for other in ("t0", "twin", "triplet") if other != name) for name in alike}
     assert len(alike) >= 2
     assert found["t1"].duplicates == ()
+    assert {name: found[name].lines for name in alike} == {
+        name: line for name, line in {"t0": (1,), "twin": (25,), "triplet": (26,)}.items() if name in alike
+    }
+
+
+def test_equal_rows_without_an_id_are_one_sample_on_several_lines(
+    make_spec: MakeSpec, open_session: OpenSession, tmp_path: Path
+) -> None:
+    spec = make_spec(poison=[{"text": "again and again"}] * 12)
+    trained(open_session(spec), 0, 10, 0)
+    found = [s for s in whole(run_samples(tmp_path / "run", "run")).samples if s.domain == "text" and len(s.lines) > 1]
+    assert len(found) == 1
+    assert found[0].lines == tuple(range(25, 33)), "the first few"
+    assert (found[0].duplicate_rows, found[0].duplicates) == (11, ())
+    assert (found[0].times_seen > 1, found[0].epochs) == (True, 1)
 
 
 def test_a_row_whose_loss_overflows_leads_the_report(

@@ -78,7 +78,6 @@ def _draw_map(figure: Figure, axes: Axes, samples: RunSamples, ranked: Ints, sus
         across[suspects], measured.confidence[suspects], s=70, facecolors="none", edgecolors=SUSPECT, linewidths=1.6
     )
     _style(axes, title, label, "confidence: mean probability of a true token")
-    axes.set_ylim(bottom=0)
     _name(axes, samples, across, suspects)
 
 
@@ -154,7 +153,7 @@ def _draw_losses(axes: Axes, samples: RunSamples, ranked: Ints, suspects: Ints) 
         axes.plot(seen.step[mine], seen.loss[mine], "o-", color=SUSPECT, linewidth=0.8, markersize=4, alpha=0.8)
     _style(axes, "Losses of the suspects over time", "optimizer step", "nats per token")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="upper right", frameon=False, labelcolor=INK)
+    axes.legend(loc="upper right", framealpha=0.85, edgecolor="none", labelcolor=INK)
 
 
 def _quantiles(step: Ints, loss: Floats) -> tuple[Floats, Floats]:

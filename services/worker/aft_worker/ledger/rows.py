@@ -1,6 +1,5 @@
 """The table of a run's training rows: which content each id stands for, and where."""
 
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -22,20 +21,8 @@ def _domain_rows(name: str, table: TokenTable) -> pa.Table:
     columns = {
         "sample_id": pa.array(table.sample_ids, pa.string()),
         "domain": pa.array([name] * len(table), pa.string()).dictionary_encode(),
-        "content_hash": [content_hash(table, row) for row in range(len(table))],
+        "content_hash": pa.array(table.content_hashes, pa.string()),
         "tokens": (carried[starts[1:]] - carried[starts[:-1]]).astype(np.int32),
-        "line": pa.nulls(len(table), pa.int64()),
+        "line": pa.nulls(len(table), pa.int64()) if table.lines is None else table.lines,
     }
     return pa.table(columns, schema=ROWS)
-
-
-def content_hash(table: TokenTable, row: int) -> str:
-    """What the model sees of a row as 16 hex digits: its tokens, which of them carry loss, and its weight.
-
-    Rows that differ only in what the cut or the tokenizer drops have the same hash: to the model they are the same.
-    """
-    start, end = table.starts[row], table.starts[row + 1]
-    sha = hashlib.sha256(table.tokens[start:end].tobytes())
-    sha.update(table.is_target[start:end].tobytes())
-    sha.update(table.weights[row].tobytes())
-    return sha.hexdigest()[:16]
