@@ -84,5 +84,5 @@ def _medians(figures: Floats, edges: Ints) -> Floats:
     sizes = np.diff(edges)
     part = np.repeat(np.arange(len(sizes)), sizes)
     by_part = figures[np.lexsort((figures, part))]
-    medians: Floats = (by_part[edges[:-1] + (sizes - 1) // 2] + by_part[edges[:-1] + sizes // 2]) / 2
+    medians: Floats = by_part[edges[:-1] + (sizes - 1) // 2] / 2 + by_part[edges[:-1] + sizes // 2] / 2
     return medians

@@ -152,8 +152,8 @@ def _draw_losses(axes: Axes, samples: RunSamples, ranked: Ints, suspects: Ints) 
         mine: Bools = own & (seen.sample == s)
         axes.plot(seen.step[mine], seen.loss[mine], "o-", color=SUSPECT, linewidth=0.8, markersize=4, alpha=0.8)
     _style(axes, "Losses of the suspects over time", "optimizer step", "nats per token")
-    axes.set_ylim(bottom=0)
-    axes.legend(loc="upper right", framealpha=0.85, edgecolor="none", labelcolor=INK)
+    axes.set_ylim(0, 1.2 * axes.get_ylim()[1])  # The legend gets a strip of its own.
+    axes.legend(loc="upper right", ncols=2, frameon=False, labelcolor=INK)
 
 
 def _quantiles(step: Ints, loss: Floats) -> tuple[Floats, Floats]:
