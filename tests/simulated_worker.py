@@ -32,6 +32,7 @@ from aft_contracts import (
     PreviewRequest,
     Problem,
     Replay,
+    ReportFormat,
     RunLoad,
     SampleRecord,
     Schedule,
@@ -63,6 +64,8 @@ class SimulatedWorker:
         self.load_problem: Problem | None = None
         self.preview = DataPreview(domains={}, evaluation={})
         self.preview_asked: PreviewRequest | None = None
+        self.reports: dict[ReportFormat, bytes] | Problem | None = None
+        self.sample_queries: list[dict[str, str]] = []
         self.next_answers: list[Response] = []
         self.cancelled: set[str] = set()
         self.checkpoints: dict[str, tuple[CheckpointView, ...]] = {}
@@ -231,6 +234,16 @@ def simulated_app(worker: SimulatedWorker) -> FastAPI:
     async def release(run_id: str) -> Response:
         worker.runs.pop(run_id, None)
         return Response(status_code=204)
+
+    @app.get("/v1/runs/{run_id}/samples")
+    async def samples(run_id: str, request: Request) -> Response:
+        if worker.reports is None:
+            return _problem(404, "run_unknown")
+        if isinstance(worker.reports, Problem):
+            return Response(worker.reports.model_dump_json(), status_code=worker.reports.status)
+        worker.sample_queries.append(dict(request.query_params))
+        form = ReportFormat(request.query_params["format"])
+        return Response(worker.reports[form], media_type=form.media_type)
 
     @app.put("/v1/{kind}/{job_id}")
     async def put(kind: str, job_id: str, request: Request) -> Response:

@@ -21,11 +21,14 @@ from aft_contracts import (
     Event,
     PreviewRequest,
     Problem,
+    ReportFormat,
     Review,
     ReviewStatus,
     RunSpec,
     RunStatus,
     RunView,
+    SampleOrder,
+    SamplesReport,
     StepRecord,
     WindowView,
     WorkerInfo,
@@ -38,6 +41,8 @@ CONNECT_TIMEOUT_S = 5.0
 PREVIEW_WAIT_S = 90.0
 """A worker reads the rows first, perhaps from afar."""
 VERIFY_TIMEOUT_S = 600.0
+SAMPLES_WAIT_S = 150.0
+"""How much longer a report of samples may take: a worker reads the run's whole ledger for it."""
 
 
 class WorkerLine(Contract):
@@ -126,6 +131,18 @@ class AftClient:
         params, wait_s = {"verify": str(verify).lower()}, VERIFY_TIMEOUT_S if verify else 0.0
         return self._ask(Checkpoints, "GET", f"/runs/{run_id}/checkpoints", params=params, wait_s=wait_s).checkpoints
 
+    def samples(self, run_id: str, *, order: SampleOrder, domain: str | None, limit: int) -> SamplesReport:
+        """A run's samples, those first that `order` puts first."""
+        params = _query(order=order, domain=domain, limit=limit)
+        return self._ask(SamplesReport, "GET", f"/runs/{run_id}/samples", params=params, wait_s=SAMPLES_WAIT_S)
+
+    def samples_file(
+        self, run_id: str, form: ReportFormat, *, order: SampleOrder, domain: str | None, limit: int
+    ) -> bytes:
+        """The same as a file of `form`."""
+        params = _query(order=order, domain=domain, limit=limit, format=form)
+        return self._send("GET", f"/runs/{run_id}/samples", params=params, wait_s=SAMPLES_WAIT_S).content
+
     def reviews(self, *, status: ReviewStatus | None = None, run_id: str | None = None) -> list[Review]:
         """Questions to humans."""
         return self._ask_list(Review, "reviews", "/reviews", status=status, run_id=run_id)
@@ -146,7 +163,7 @@ class AftClient:
     def _ask_list(
         self, item: type[AnswerT], key: str, path: str, *, wait_s: float = 0.0, **query: object
     ) -> list[AnswerT]:
-        params = {name: str(value) for name, value in query.items() if value is not None}
+        params = _query(**query)
         if wait_s:
             params["wait_s"] = f"{wait_s:g}"
         answer = self._ask(dict[str, list[item]], "GET", path, params=params, wait_s=wait_s)  # type: ignore[valid-type]
@@ -163,6 +180,22 @@ class AftClient:
         headers: Mapping[str, str] | None = None,
         wait_s: float = 0.0,
     ) -> AnswerT:
+        response = self._send(method, path, params=params, json=json, headers=headers, wait_s=wait_s)
+        try:
+            return TypeAdapter(answer).validate_json(response.content)
+        except ValidationError as strange:
+            raise unexpected_answer(str(response.url), response.status_code, response.text) from strange
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+        wait_s: float = 0.0,
+    ) -> httpx.Response:
         timeout = httpx.Timeout(ANSWER_TIMEOUT_S + wait_s, connect=CONNECT_TIMEOUT_S)
         try:
             response = self._http.request(method, path, params=params, json=json, headers=headers, timeout=timeout)
@@ -170,10 +203,11 @@ class AftClient:
             raise api_unreachable(self.base_url, lost) from lost
         if response.is_error:
             raise _problem_of(response)
-        try:
-            return TypeAdapter(answer).validate_json(response.content)
-        except ValidationError as strange:
-            raise unexpected_answer(str(response.url), response.status_code, response.text) from strange
+        return response
+
+
+def _query(**given: object) -> dict[str, str]:
+    return {name: str(value) for name, value in given.items() if value is not None}
 
 
 def _problem_of(response: httpx.Response) -> ApiError:

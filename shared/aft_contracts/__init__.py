@@ -49,6 +49,7 @@ from .run_spec import (
     RunSpec,
     WindowPolicy,
 )
+from .samples import ReportFormat, SampleOrder, SampleReport, SamplesReport
 from .schedule import BlacklistEntry, Branch, ClipChange, MixSegment, RateChange, Schedule
 from .source import ColumnMap, DataFormat, SampleBy, SourceSpec
 from .state import State
@@ -123,6 +124,7 @@ __all__ = [
     "RepairPolicy",
     "Replay",
     "ReplayVariant",
+    "ReportFormat",
     "Resume",
     "Review",
     "ReviewStatus",
@@ -132,7 +134,10 @@ __all__ = [
     "RunStatus",
     "RunView",
     "SampleBy",
+    "SampleOrder",
     "SampleRecord",
+    "SampleReport",
+    "SamplesReport",
     "Schedule",
     "SetGradClip",
     "SetLearningRate",

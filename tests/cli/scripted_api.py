@@ -21,6 +21,7 @@ from aft_contracts import (
     Event,
     EventKind,
     Problem,
+    ReportFormat,
     Review,
     ReviewStatus,
     RunSpec,
@@ -45,6 +46,8 @@ class ScriptedApi:
     reviews: dict[str, Review] = field(default_factory=dict)
     checkpoints: list[CheckpointView] = field(default_factory=list)
     commands: list[dict[str, Any]] = field(default_factory=list)
+    samples: dict[ReportFormat, bytes] = field(default_factory=dict)
+    sample_queries: list[dict[str, str]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     preview: DataPreview | None = None
     previews_asked: list[dict[str, Any]] = field(default_factory=list)
@@ -94,9 +97,17 @@ class ScriptedApi:
             case "checkpoints":
                 asked = {} if query["verify"] == "true" else {"verified": None, "damage": None}
                 return 200, {"checkpoints": [one.model_copy(update=asked) for one in self.checkpoints]}
+            case "samples":
+                return self._samples(query)
             case "commands" if method == "POST":
                 return self._command(run, body)
         return _problem(404, "route_not_found", rest)
+
+    def _samples(self, query: dict[str, str]) -> tuple[int, Any]:
+        self.sample_queries.append(query)
+        if not self.samples:
+            return _problem(409, "nothing_trained_yet", "No window is committed yet.")
+        return 200, self.samples[ReportFormat(query.get("format", "json"))]
 
     def _create(self, body: Any) -> tuple[int, Any]:
         run = run_view(f"r{len(self.runs) + 1}", spec=RunSpec.model_validate(body))
@@ -169,7 +180,7 @@ def _handler(api: ScriptedApi) -> type[BaseHTTPRequestHandler]:
             sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             api.headers.append(dict(self.headers))
             status, body = api.answer(self.command, address.path, query, json.loads(sent) if sent else None)
-            text = json.dumps(_plain(body)).encode()
+            text = body if isinstance(body, bytes) else json.dumps(_plain(body)).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/problem+json" if status >= 400 else "application/json")
             self.send_header("Content-Length", str(len(text)))

@@ -1,5 +1,8 @@
 """The worker's protocol, from the control plane's side; every foreign answer is checked here."""
 
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Literal, TypeVar
 
@@ -22,8 +25,11 @@ from aft_contracts import (
     LoadedRun,
     PreviewRequest,
     Problem,
+    ReportFormat,
     RunLoad,
     RunSpec,
+    SampleOrder,
+    SamplesReport,
     WindowResult,
     WindowSpec,
     WorkerInfo,
@@ -45,6 +51,18 @@ PREVIEW_S = 60.0
 """A preview reads and tokenises rows, perhaps from afar."""
 VERIFY_S = 600.0
 """To read and hash every checkpoint of a run."""
+SAMPLES_S = 120.0
+"""Longest wait for a report of samples, in seconds: the worker reads the run's whole ledger for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleQuery:
+    """Which samples a report is about, and what it is written as."""
+
+    order: SampleOrder
+    domain: str | None
+    limit: int
+    form: ReportFormat
 
 
 class WorkerUnreachable(AftError):
@@ -126,6 +144,21 @@ class WorkerClient:
             "POST", f"/v1/windows/{window_id}/cancel", params={"fence_token": fence_token}, answer_s=ANSWER_S
         )
 
+    async def samples(self, run_id: str, query: SampleQuery) -> bytes:
+        """What the run's ledger says of its samples, in the form asked for."""
+        params: dict[str, str | float] = {"order": query.order, "limit": query.limit, "format": query.form}
+        if query.domain is not None:
+            params["domain"] = query.domain
+        path = f"/v1/runs/{run_id}/samples"
+        response = await self._send("GET", path, params=params, answer_s=SAMPLES_S)
+        given = response.headers.get("content-type", "")
+        if given != query.form.media_type:
+            raise WorkerAnswerInvalid(f"{self.base_url} was asked for {query.form.media_type} and sent {given!r}.")
+        if query.form is ReportFormat.JSON:
+            # A thread, because a report of all samples of a large run takes a while to check.
+            await asyncio.to_thread(self._checked, SamplesReport, f"GET {path}", response)
+        return response.content
+
     async def _job(
         self,
         method: str,
@@ -154,11 +187,14 @@ class WorkerClient:
         answer_s: float = ANSWER_S,
     ) -> ModelT:
         response = await self._send(method, path, body=body, params=params, answer_s=answer_s)
+        return self._checked(shape, f"{method} {path}", response)
+
+    def _checked(self, shape: type[ModelT], asked: str, response: httpx.Response) -> ModelT:
         try:
             return shape.model_validate_json(response.content)
         except ValidationError as error:
             raise WorkerAnswerInvalid(
-                f"{method} {self.base_url}{path} answered {response.status_code} with something that is not a "
+                f"{asked} at {self.base_url} answered {response.status_code} with something that is not a "
                 f"{shape.__name__}: {error.errors()[0]['msg']}. Check that the worker's version fits this API's."
             ) from error
 
@@ -168,7 +204,7 @@ class WorkerClient:
         path: str,
         *,
         body: BaseModel | None = None,
-        params: dict[str, float] | None = None,
+        params: Mapping[str, str | float] | None = None,
         answer_s: float,
     ) -> httpx.Response:
         try:

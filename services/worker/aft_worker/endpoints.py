@@ -20,8 +20,11 @@ from aft_contracts import (
     LoadedRun,
     LoadStatus,
     PreviewRequest,
+    ReportFormat,
     RunLoad,
     RunSpec,
+    SampleOrder,
+    SamplesReport,
     WindowResult,
     WindowSpec,
     WorkerInfo,
@@ -30,6 +33,7 @@ from aft_contracts import (
 from aft_contracts.job import ENDED
 from aft_worker.check import check_spec
 from aft_worker.job_kinds import ANALYSES, EVALUATIONS, EXPORTS, WINDOWS, JobKind
+from aft_worker.ledger.formats import ReportQuery
 from aft_worker.preview import preview_data
 from aft_worker.refusals import InvalidId, SpecHashMismatch, TrainingThreadDead
 from aft_worker.worker import Worker
@@ -46,6 +50,7 @@ At = Annotated[Worker, Depends(_worker)]
 WaitS = Annotated[float, Query(ge=0, le=60, description="Longest wait for news, in seconds.")]
 AfterStep = Annotated[int, Query(description="Steps up to this one are known to the caller.")]
 Verify = Annotated[bool, Query(description="Whether to read every file and compare it with the manifest.")]
+MOST_SAMPLES = 10_000_000
 FenceToken = Annotated[int, Query(ge=0, description="Lease token of the sender.")]
 
 
@@ -102,6 +107,20 @@ def delete_run(run_id: str, fence_token: FenceToken, worker: At) -> None:
 def get_checkpoints(run_id: str, worker: At, verify: Verify = False) -> Response:
     """The run's checkpoints on disk, whether or not the run is loaded."""
     return _json(worker.checkpoints(run_id, verify=verify))
+
+
+@router.get("/runs/{run_id}/samples", response_model=SamplesReport)
+def get_samples(
+    run_id: str,
+    worker: At,
+    order: SampleOrder = SampleOrder.SUSPICION,
+    domain: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_SAMPLES, description="Most samples listed.")] = 50,
+    form: Annotated[ReportFormat, Query(alias="format")] = ReportFormat.JSON,
+) -> Response:
+    """What the run's ledger says of its samples, held or not, as of the newest committed window."""
+    query = ReportQuery(order=order, domain=domain, limit=limit)
+    return Response(worker.samples(run_id, query, form), media_type=form.media_type)
 
 
 @router.put("/windows/{window_id}", response_model=JobView[WindowResult])

@@ -41,6 +41,7 @@ from aft_worker.data.table import TokenTable
 from aft_worker.errors import WorkerError
 from aft_worker.export.adapter import write_adapter
 from aft_worker.export.merged import write_merged
+from aft_worker.ledger.writer import Ledger
 from aft_worker.train.digest import state_digest
 from aft_worker.train.evaluate import EvalLoss
 from aft_worker.train.state import TrainState, init_state
@@ -94,7 +95,10 @@ class Session:
         first = init_state(trainer.model, trainer.spec.optim, trainer.spec.detection)
         self.store = CheckpointStore(run_folder / "checkpoints", first, trainer.spec.checkpoint)
         self.commits = Commits()
+        self.ledger = Ledger(run_folder / "ledger")
         self._live: Live | None = None
+        if self.store.is_fresh() or not self.ledger.has_rows:
+            self.ledger.write_rows(trainer.batches.tables)
         if self.store.is_fresh():
             self.store.save(first, generation=0, step=0, record=self._checkpoint_record(Schedule()))
             self._live = Live(state=first, generation=0, step=0, schedule=Schedule())
@@ -293,6 +297,7 @@ class Session:
             state_digest=state_digest(state),
             notes=notes,
         )
+        self.ledger.append(window.metrics, generation=spec.generation, index=spec.index)
         checkpoint = self.store.save(
             state,
             generation=spec.generation,

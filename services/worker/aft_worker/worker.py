@@ -4,12 +4,14 @@ import time
 
 import structlog
 
-from aft_contracts import Checkpoints, WorkerInfo
+from aft_contracts import Checkpoints, ReportFormat, WorkerInfo
 from aft_worker.bell import Bell
 from aft_worker.checkpoint.inspection import look_at
 from aft_worker.devices import platform_and_count, versions
 from aft_worker.job_store import JobStore
 from aft_worker.jobs import Jobs
+from aft_worker.ledger.formats import ReportQuery, written
+from aft_worker.ledger.report import run_samples
 from aft_worker.refusals import RunUnknown
 from aft_worker.run_folder import RunFolder
 from aft_worker.runs import Runs
@@ -67,13 +69,25 @@ class Worker:
         Raises:
             RunUnknown: the run was never loaded here.
         """
-        folder = RunFolder(self.settings.root, run_id)
-        if not folder.path.is_dir():
-            raise RunUnknown(f"There are no files of run {run_id} under {self.settings.root}.", run_id=run_id)
-        return Checkpoints(checkpoints=look_at(folder.checkpoints, verify=verify))
+        return Checkpoints(checkpoints=look_at(self._known(run_id).checkpoints, verify=verify))
+
+    def samples(self, run_id: str, query: ReportQuery, form: ReportFormat) -> bytes:
+        """The report of a run's samples, read from its files; it takes seconds, and no training waits for it.
+
+        Raises:
+            RunUnknown: the worker has no files of the run.
+            NothingTrainedYet, UnknownDomain: there is nothing to report on.
+        """
+        return written(run_samples(self._known(run_id).path, run_id), query, form)
 
     def release(self, run_id: str, fence_token: int) -> None:
         """Drops the run's jobs and frees its slot; a run that is not held is released already."""
         RunFolder(self.settings.root, run_id).admit(fence_token)
         self.jobs.drop_run(run_id)
         self.runs.release(run_id)
+
+    def _known(self, run_id: str) -> RunFolder:
+        folder = RunFolder(self.settings.root, run_id)
+        if not folder.path.is_dir():
+            raise RunUnknown(f"There are no files of run {run_id!r} under {self.settings.root}.", run_id=run_id)
+        return folder

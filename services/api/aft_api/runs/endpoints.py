@@ -3,7 +3,7 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi import status as http
 
 from aft_api.dependencies import CallerDep, ClockDep, FleetDep, StoreDep
@@ -11,9 +11,11 @@ from aft_api.runs.commands import list_commands
 from aft_api.runs.diagnoses import list_diagnoses
 from aft_api.runs.events import list_events
 from aft_api.runs.repository import get_run, list_runs
+from aft_api.runs.samples import find_samples
 from aft_api.runs.schedules import latest_schedule
 from aft_api.runs.service import give_command, start_run, view_run
 from aft_api.runs.windows import lineage_steps, list_windows, running_steps
+from aft_api.worker_client import SampleQuery
 from aft_contracts import (
     Checkpoints,
     Command,
@@ -21,9 +23,12 @@ from aft_contracts import (
     Contract,
     DiagnosisReport,
     Event,
+    ReportFormat,
     RunSpec,
     RunStatus,
     RunView,
+    SampleOrder,
+    SamplesReport,
     StepRecord,
     WindowView,
 )
@@ -34,6 +39,7 @@ IdempotencyKey = Annotated[
     str | None, Header(description="The same key and body are carried out once.", min_length=1, max_length=150)
 ]
 LOOK_AGAIN_S = 0.5
+MOST_SAMPLES = 10_000_000
 
 
 class Runs(Contract):
@@ -197,3 +203,24 @@ async def read_checkpoints(
 ) -> Checkpoints:
     """A run's checkpoints on its worker's disk: finished or not, how large, how old, and whether they are intact."""
     return await fleet.workers.checkpoints(run_id, verify=verify)
+
+
+@router.get(
+    "/runs/{run_id}/samples",
+    response_model=SamplesReport,
+    responses={200: {"content": {"text/csv": {}, "application/vnd.apache.parquet": {}, "image/png": {}}}},
+)
+async def read_samples(
+    run_id: RunId,
+    store: StoreDep,
+    fleet: FleetDep,
+    order: Annotated[SampleOrder, Query(description="What samples are ranked by.")] = SampleOrder.SUSPICION,
+    domain: Annotated[str | None, Query(description="Only samples of this domain.", max_length=64)] = None,
+    limit: Annotated[int, Query(description="Most samples to list.", ge=1, le=MOST_SAMPLES)] = 50,
+    form: Annotated[ReportFormat, Query(alias="format", description="What the report is.")] = ReportFormat.JSON,
+) -> Response:
+    """The samples a run has seen, most suspicious first: measures, duplicates, and whether they are banned."""
+    async with store.reads() as session:
+        known_url = (await get_run(session, run_id)).worker_url
+    query = SampleQuery(order=order, domain=domain, limit=limit, form=form)
+    return Response(await find_samples(fleet.workers, run_id, known_url, query), media_type=form.media_type)

@@ -56,6 +56,10 @@ class Workers:
                 await note_run(session, run_id, worker_url=url)
         return WorkerClient(self.http, url)
 
+    def clients(self, *, first: str | None) -> list[WorkerClient]:
+        """All workers, the one at `first` before the others if it is one of them."""
+        return [WorkerClient(self.http, url) for url in sorted(self.urls, key=lambda url: url != first)]
+
     async def look(self) -> dict[str, WorkerInfo | None]:
         """What each worker says of itself; None for one that does not answer."""
         answers = await asyncio.gather(*(self._info(url) for url in self.urls))

@@ -42,6 +42,8 @@ class TokenTable:
     """Rows that could not be read and were left out."""
     bad_rows: tuple[str, ...] = ()
     """The first of those: place and what is wrong, without their text."""
+    lines: NDArray[np.int64] | None = None
+    """Line of each row in its file, or its number among the rows, counted from 1, [R]; None where nobody kept it."""
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -125,6 +127,7 @@ def load_table(
         starts=np.cumsum([0, *(len(row.encoded.tokens) for row in rows)], dtype=np.int64),
         skipped=skipped,
         bad_rows=tuple(bad_rows),
+        lines=np.asarray([row.place.number for row in rows], np.int64),
     )
 
 
