@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aft_contracts import MetricsWindow, Schedule
+from aft_worker.ledger.errors import LedgerNotWritten
 from aft_worker.ledger.reader import read_ledger
 from aft_worker.ledger.schema import PRESENTATIONS
 from aft_worker.ledger.writer import Ledger, window_path
@@ -55,3 +56,10 @@ def test_a_crash_while_writing_leaves_no_file_that_counts(ledger: Ledger) -> Non
     half = window_path(ledger.folder, 0, 1).with_name("0000-00000001.parquet.part")
     half.write_bytes(window_path(ledger.folder, 0, 0).read_bytes()[:40])
     assert read_ledger(ledger.folder, Schedule(), 2).steps_recorded == 1
+
+
+def test_a_disk_that_refuses_is_told_of_in_words(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "ledger"
+    in_the_way.write_text("a file where the folder belongs")
+    with pytest.raises(LedgerNotWritten, match="window r:0:0 .* make room or repair the disk"):
+        Ledger(in_the_way).append(window_of(0, [("a", 1.0)]), generation=0, index=0)

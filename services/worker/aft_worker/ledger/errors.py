@@ -1,4 +1,4 @@
-"""Why there is no report of samples."""
+"""Why samples cannot be written down or reported."""
 
 from http import HTTPStatus
 
@@ -15,3 +15,7 @@ class UnknownDomain(WorkerError):
     """The run has not trained on any sample of the domain."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class LedgerNotWritten(WorkerError):
+    """A window's samples could not be written to disk."""

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from aft_contracts import MetricsWindow
 from aft_worker.data.table import TokenTable
 from aft_worker.durable import write_durably
+from aft_worker.ledger.errors import LedgerNotWritten
 from aft_worker.ledger.rows import rows_table
 from aft_worker.ledger.schema import PRESENTATIONS
 
@@ -32,9 +33,21 @@ class Ledger:
         self.folder = folder
 
     def append(self, metrics: MetricsWindow, *, generation: int, index: int) -> None:
-        """Writes every sample of every step of one window; the file is on disk when this returns."""
-        table = _presentations(metrics, generation, index)
-        write_durably(window_path(self.folder, generation, index), _parquet(table))
+        """Writes every sample of every step of one window; the file is on disk when this returns.
+
+        Raises:
+            LedgerNotWritten: the disk is full, or does not do as it is told.
+        """
+        path = window_path(self.folder, generation, index)
+        content = _parquet(_presentations(metrics, generation, index))
+        try:
+            write_durably(path, content)
+        except OSError as error:
+            raise LedgerNotWritten(
+                f"The samples of window {metrics.window_id} could not be written to {path} ({error}); make room or "
+                "repair the disk. The window is trained again when it is put again.",
+                window_id=metrics.window_id,
+            ) from error
 
     def write_rows(self, tables: Mapping[str, TokenTable]) -> None:
         """Writes the table of the training rows."""
