@@ -61,5 +61,5 @@ def test_a_crash_while_writing_leaves_no_file_that_counts(ledger: Ledger) -> Non
 def test_a_disk_that_refuses_is_told_of_in_words(tmp_path: Path) -> None:
     in_the_way = tmp_path / "ledger"
     in_the_way.write_text("a file where the folder belongs")
-    with pytest.raises(LedgerNotWritten, match="window r:0:0 .* make room or repair the disk"):
+    with pytest.raises(LedgerNotWritten, match=r"window r:0:0 .* make room or repair the disk"):
         Ledger(in_the_way).append(window_of(0, [("a", 1.0)]), generation=0, index=0)
