@@ -76,7 +76,7 @@ async def test_an_answer_that_is_no_report_is_not_passed_on(local_api: Api, cont
     local_api.worker.reports = {ReportFormat.JSON: content}
     run_id = await local_api.start()
     answer = await local_api.client.get(f"/runs/{run_id}/samples")
-    assert (answer.status_code, answer.json()["code"]) == (500, "worker_answer_invalid")
+    assert (answer.status_code, answer.json()["code"]) == (502, "worker_answer_invalid")
 
 
 async def test_no_worker_reachable_is_a_503(tmp_path: Path) -> None:
