@@ -1,5 +1,6 @@
 """The same model directories in aft."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -22,4 +23,6 @@ def logits_of(model: LoadedModel, tokens: np.ndarray) -> np.ndarray:
     def run(trainable: nnx.State, frozen: nnx.State) -> jax.Array:
         return nnx.merge(model.graphdef, trainable, frozen).logits(tokens)
 
-    return np.asarray(jax.jit(run)(model.trainable, model.frozen))
+    # Most of the time goes into LLVM's optimisations of a program that runs once.
+    quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    return np.asarray(quick_jit(run)(model.trainable, model.frozen))
