@@ -23,6 +23,8 @@ from aft_worker.checkpoint.errors import CheckpointNotWritten
 from aft_worker.checkpoint.store import CheckpointStore
 from aft_worker.commits import EarlierWindowNotCommitted
 from aft_worker.control import Unattended
+from aft_worker.errors import WorkerError
+from aft_worker.ledger.errors import LedgerNotWritten
 from aft_worker.session import Session
 from aft_worker.train.digest import state_digest
 from tests.worker.conftest import largest_file, leaves_orbax_tasks
@@ -176,15 +178,19 @@ def test_nothing_is_committed_past_a_window_that_could_not_be_saved(
 
 
 @leaves_orbax_tasks
+@pytest.mark.parametrize(
+    ("most_bytes", "error", "words"),
+    [
+        (2_000, LedgerNotWritten, r"window run:0:4 could not be written to .*File too large.*make room"),
+        (12_000, CheckpointNotWritten, r"step 8 could not be written to .*File too large.*make room"),
+    ],
+)
 def test_a_window_that_the_disk_refuses_fails_and_is_the_same_when_put_again(
-    make_spec: MakeSpec, open_session: OpenSession
+    make_spec: MakeSpec, open_session: OpenSession, most_bytes: int, error: type[WorkerError], words: str
 ) -> None:
     session = open_session(make_spec())
     session.train_window(window(0, 4))
-    with (
-        largest_file(2000),
-        pytest.raises(CheckpointNotWritten, match=r"step 8 could not be written to .*File too large.*make room"),
-    ):
+    with largest_file(most_bytes), pytest.raises(error, match=words):
         session.train_window(window(4, 8))
     assert committed(session) == [0, 4]
     again = session.train_window(window(4, 8))
