@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
 TEST ?= tests
-BENCHMARKS ?= forensics_overhead window_overhead startup throughput
+BENCHMARKS ?= forensics_overhead window_overhead checkpoint_blocking startup throughput
 
 .PHONY: help
 help: ## List the targets
