@@ -110,6 +110,16 @@ def without_figures(trainer: Trainer) -> Step:
     return step
 
 
+def without_norms(trainer: Trainer) -> Step:
+    """The same step with every sample's loss and accuracy, but not its norm."""
+
+    def step(state: TrainState, frozen: Any, inputs: StepInputs, _: PlainBatch) -> tuple[TrainState, Any]:
+        after, outputs = trainer.train_step._step(state, frozen, inputs)
+        return after, replace(outputs, sample_grad_norm=outputs.loss)
+
+    return step
+
+
 def without_figures_in_one_product(trainer: Trainer) -> Step:
     """The same, with each weight gradient as one matrix product, also where aft adds it up sample by sample."""
     bare = without_figures(trainer)

@@ -28,7 +28,11 @@ def trainer() -> Trainer:
 @pytest.fixture(scope="module")
 def arms(trainer: Trainer) -> dict[str, programs.Program]:
     """The step with and without its figures."""
-    forms = {"with": programs.with_figures, "without": programs.without_figures}
+    forms = {
+        "with": programs.with_figures,
+        "without": programs.without_figures,
+        "without_norms": programs.without_norms,
+    }
     return {name: programs.compiled(trainer, form(trainer)) for name, form in forms.items()}
 
 
@@ -41,12 +45,12 @@ def test_rows_fill_their_lines(trainer: Trainer) -> None:
 def test_without_figures_their_work_is_gone(arms: dict[str, programs.Program], work: str) -> None:
     found = {name: len(re.findall(work, program.compiled.as_text())) for name, program in arms.items()}
     assert found["with"] > 0
-    assert found["without"] == 0
+    assert found["without"] == found["without_norms"] == 0
 
 
 def test_the_update_is_the_same_to_the_last_bit(arms: dict[str, programs.Program]) -> None:
     before = [np.asarray(leaf) for leaf in jax.tree.leaves(arms["with"].state.trainable)]
-    refuse_another_update(arms["with"], arms["without"])
+    refuse_another_update(arms["with"], arms["without"], arms["without_norms"])
     after = [np.asarray(leaf) for leaf in jax.tree.leaves(arms["with"].state.trainable)]
     assert any((a != b).any() for a, b in zip(after, before, strict=True))
 

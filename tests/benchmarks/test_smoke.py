@@ -26,7 +26,7 @@ def test_forensics_overhead(report: Report) -> None:
     forensics_overhead.measure(report, Namespace())
     assert targets(report) == {"time_ratio": 1.05, "memory_ratio": 1.05, "memory_vs_vmap": 0.6}
     (case,) = report.samples
-    assert {"with", "without", "autodiff", "one_product", "vmap"} <= set(report.samples[case])
+    assert {"with", "without", "without_norms", "autodiff", "one_product", "vmap"} <= set(report.samples[case])
 
 
 def test_window_overhead(report: Report) -> None:
