@@ -6,7 +6,8 @@ has a benchmark of its own (`checkpoint_blocking`); here it stands beside, as `s
 
 The bare loop is what one would write by hand around aft's own gradient: batches made beforehand, `jit` with donation,
 `optax.adamw`, the loss fetched every step. It computes nothing per sample; a second one (`same_figures`) also returns
-and fetches every sample's loss and norm, so that the difference is supervision alone.
+and fetches every sample's loss and norm. The quicker of the two counts, because XLA's schedule differs with what is
+asked for; `window_ratio_same_figures` is what supervision alone adds.
 """
 
 import argparse
@@ -79,13 +80,14 @@ def _measure_case(report: Report, case: Case) -> None:
         timings = interleaved(arms, rounds=case.rounds, warm_ups=1)
         save_s, rest_s = windows.save_s[1:], windows.rest_s[1:]
         report.keep(str(case), {**timings.seconds, "save": save_s, "rest": rest_s})
-        for figure, over in [(RATIO, "bare"), (watched("window_ratio_same_figures"), "same_figures")]:
+        quicker = min(("bare", "same_figures"), key=timings.median)
+        for figure, over in [(RATIO, quicker), (watched("window_ratio_same_figures"), "same_figures")]:
             ratio = timings.ratio("window", over=over)
             report.add(str(case), figure, ratio.median, ratio.interval)
         saved = [taken + save for taken, save in zip(timings.seconds["window"], save_s, strict=True)]
-        ratio = ratio_of(saved, timings.seconds["bare"])
+        ratio = ratio_of(saved, timings.seconds[quicker])
         report.add(str(case), watched("window_ratio_with_save"), ratio.median, ratio.interval)
-        report.add(str(case), watched("step_ms"), 1000 * timings.median("bare") / case.steps)
+        report.add(str(case), watched("step_ms"), 1000 * timings.median(quicker) / case.steps)
         report.add(str(case), watched("save_ms"), 1000 * float(np.median(save_s)))
         report.add(str(case), watched("rest_ms"), 1000 * float(np.median(rest_s)))
         for part, seconds in _parts(trainer).items():
