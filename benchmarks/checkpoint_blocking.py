@@ -41,7 +41,7 @@ class Case:
     saves: int
 
 
-CASES = [Case(model="d576", batch_size=2, length=64, saves=9)]
+CASES = [Case(model="d576-200mb", batch_size=2, length=64, saves=9)]
 QUICK = [Case(model="tiny", batch_size=2, length=32, saves=2)]
 
 

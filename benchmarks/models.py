@@ -15,6 +15,16 @@ CACHE = Path(__file__).resolve().parents[1] / ".cache" / "benchmarks"
 Shape = Mapping[str, Any]
 """What replaces the tiny model's config.json, plus `vocab`."""
 
+_D576: Shape = {
+    "vocab": 8192,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 2048,
+}
+
 SHAPES: Mapping[str, Shape] = {
     "tiny": {"vocab": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2},
     "d256": {
@@ -26,17 +36,11 @@ SHAPES: Mapping[str, Shape] = {
         "num_key_value_heads": 4,
         "max_position_embeddings": 2048,
     },
-    "d576": {
-        "vocab": 8192,
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "max_position_embeddings": 2048,
-    },
+    "d576": _D576,
+    "d576-200mb": {**_D576, "vocab": 4288},
 }
-"""`d576` has the layers of SmolLM2-135M, four of its thirty, and a smaller vocabulary; `tiny` is for smoke tests."""
+"""`d576` has the layers of SmolLM2-135M, four of its thirty, and a smaller vocabulary;
+`d576-200mb` has so small a one that its train state takes 200 MB; `tiny` is for smoke tests."""
 
 
 def model_dir(name: str) -> Path:

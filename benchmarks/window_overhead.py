@@ -1,8 +1,9 @@
 """What supervision costs: a whole `Session.train_window` ÷ a bare loop with the same gradient, data and optimizer.
 
-The window is timed from the call to its committed result, less the saving of the checkpoint: data, guard, per-sample
-figures, records, ledger and the state's digest are inside. The saving comes once a window, however long that is, and
-has a benchmark of its own (`checkpoint_blocking`); here it stands beside, as `save_ms`.
+The window is timed from the call to its committed result, less its checkpoint: data, guard, per-sample figures, records
+and ledger are inside. The checkpoint (copy, digest, saving) comes once a window, however long that is, is made beside
+training, and has a benchmark of its own (`checkpoint_blocking`); here it stands beside, as `checkpoint_ms`, and
+`window_ratio_with_save` has it inside as if training waited for it.
 
 The bare loop is what one would write by hand around aft's own gradient: batches made beforehand, `jit` with donation,
 `optax.adamw`, the loss fetched every step. It computes nothing per sample; a second one (`same_figures`) also returns
@@ -78,18 +79,18 @@ def _measure_case(report: Report, case: Case) -> None:
             "same_figures": BareLoop(trainer, case.steps, figures=True),
         }
         timings = interleaved(arms, rounds=case.rounds, warm_ups=1)
-        save_s, rest_s = windows.save_s[1:], windows.rest_s[1:]
-        report.keep(str(case), {**timings.seconds, "save": save_s, "rest": rest_s})
+        ledger_s, checkpoint_s = windows.ledger_s[1:], windows.checkpoint_s[1:]
+        report.keep(str(case), {**timings.seconds, "ledger": ledger_s, "checkpoint": checkpoint_s})
         quicker = min(("bare", "same_figures"), key=timings.median)
         for figure, over in [(RATIO, quicker), (watched("window_ratio_same_figures"), "same_figures")]:
             ratio = timings.ratio("window", over=over)
             report.add(str(case), figure, ratio.median, ratio.interval)
-        saved = [taken + save for taken, save in zip(timings.seconds["window"], save_s, strict=True)]
+        saved = [taken + more for taken, more in zip(timings.seconds["window"], checkpoint_s, strict=True)]
         ratio = ratio_of(saved, timings.seconds[quicker])
         report.add(str(case), watched("window_ratio_with_save"), ratio.median, ratio.interval)
         report.add(str(case), watched("step_ms"), 1000 * timings.median(quicker) / case.steps)
-        report.add(str(case), watched("save_ms"), 1000 * float(np.median(save_s)))
-        report.add(str(case), watched("rest_ms"), 1000 * float(np.median(rest_s)))
+        report.add(str(case), watched("ledger_ms"), 1000 * float(np.median(ledger_s)))
+        report.add(str(case), watched("checkpoint_ms"), 1000 * float(np.median(checkpoint_s)))
         for part, seconds in _parts(trainer).items():
             report.keep(str(case), {part: seconds})
             report.add(str(case), watched(f"{part}_ms"), 1000 * float(np.median(seconds)))
@@ -100,16 +101,15 @@ class TimedWindows:
 
     def __init__(self, session: Session, steps: int) -> None:
         self._windows, self._steps = Windows(session), steps
-        self.save_s: list[float] = []
-        self.rest_s: list[float] = []
-        """Seconds from the last step to the committed result, less the saving."""
+        self.ledger_s: list[float] = []
+        self.checkpoint_s: list[float] = []
 
     def __call__(self) -> float:
-        """Seconds of a window, less the saving."""
+        """Seconds of a window, less its checkpoint."""
         times = self._windows.train(self._steps)
-        self.save_s.append(times.save_s)
-        self.rest_s.append(times.rest_s)
-        return times.steps_s + times.rest_s
+        self.ledger_s.append(times.ledger_s)
+        self.checkpoint_s.append(times.checkpoint_s)
+        return times.steps_s + times.ledger_s
 
 
 class BareLoop:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aft_contracts import CheckpointRef, Schedule, WindowSpec, window_id_of
+from aft_contracts import Schedule, WindowSpec, window_id_of
 from aft_worker.control import Unattended
 from aft_worker.session import Session
 from aft_worker.trainer import Trainer
@@ -33,10 +33,10 @@ class WindowTimes:
 
     steps_s: float
     """From the call to the end of the last step."""
-    save_s: float
-    """Inside `CheckpointStore.save`."""
-    rest_s: float
-    """All else, to the committed result: ledger, digest, records."""
+    ledger_s: float
+    """Writing what each sample did."""
+    checkpoint_s: float
+    """All else, to the committed result: copy of the state, its digest, saving."""
     losses: tuple[float, ...]
     """Loss of each step, in nats per token."""
 
@@ -45,11 +45,11 @@ class Windows(Unattended):
     """Trains a session's windows, one after the other, each to its committed result."""
 
     def __init__(self, session: Session) -> None:
-        self._session, self._save = session, session.store.save
+        self._session, self._append = session, session.ledger.append
         self._index = self._step = 0
-        self._trained_at = self._save_s = 0.0
-        # The instance's own, so that the saving can be told from what else comes after the last step.
-        session.store.save = self._timed_save  # type: ignore[method-assign]
+        self._trained_at = self._ledger_s = 0.0
+        # The instance's own, so that the ledger can be told from what else comes after the last step.
+        session.ledger.append = self._timed_append  # type: ignore[method-assign]
 
     def trained(self) -> None:
         """The last step is done."""
@@ -72,14 +72,14 @@ class Windows(Unattended):
         ended = time.perf_counter()
         return WindowTimes(
             steps_s=self._trained_at - started,
-            save_s=self._save_s,
-            rest_s=ended - self._trained_at - self._save_s,
+            ledger_s=self._ledger_s,
+            checkpoint_s=ended - self._trained_at - self._ledger_s,
             losses=tuple(step.loss for step in result.metrics.steps),
         )
 
-    def _timed_save(self, *args: Any, **kwargs: Any) -> CheckpointRef:
+    def _timed_append(self, *args: Any, **kwargs: Any) -> None:
         started = time.perf_counter()
         try:
-            return self._save(*args, **kwargs)
+            self._append(*args, **kwargs)
         finally:
-            self._save_s = time.perf_counter() - started
+            self._ledger_s = time.perf_counter() - started

@@ -32,7 +32,7 @@ def test_forensics_overhead(report: Report) -> None:
 def test_window_overhead(report: Report) -> None:
     window_overhead.measure(report, Namespace())
     assert targets(report) == {"window_ratio": 1.03}
-    parts = {"host_ms", "data_ms", "rates_ms", "dispatch_ms", "digest_ms", "save_ms", "rest_ms", "step_ms"}
+    parts = {"host_ms", "data_ms", "rates_ms", "dispatch_ms", "digest_ms", "ledger_ms", "checkpoint_ms", "step_ms"}
     assert parts <= {row.figure.name for row in report.rows}
     assert all(row.value > 0 for row in report.rows)
 

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from numpy.typing import NDArray
 
-from aft_contracts import RunSpec, SampleRecord, Schedule, StepRecord
+from aft_contracts import Batch, RunSpec, SampleRecord, Schedule, StepRecord
 from aft_worker.data.batches import BatchSource, TokenBatch
 from aft_worker.data.encoder import RowEncoder, load_encoder
 from aft_worker.data.errors import TokenizerUnusable
@@ -50,10 +51,10 @@ class Trainer:
         batch = self.batches.batch_at(step, schedule, masked)
         lr, max_norm = (rate(self.spec.optim, schedule, step) for rate in (learning_rate, clip_norm))
         inputs = StepInputs(
-            lines=self._lines(batch, step),
-            learning_rate=jnp.float32(lr),
-            clip_norm=jnp.float32(max_norm),
-            skip=jnp.bool_(step in schedule.skipped_steps),
+            lines=_lines(batch, self._sample_keys(batch, step)),
+            learning_rate=lr,
+            clip_norm=max_norm,
+            skip=step in schedule.skipped_steps,
         )
         state, outputs = self.train_step(state, inputs)
         # Fetching waits for the step to end, so the time is the step's and not that of handing it over.
@@ -61,15 +62,14 @@ class Trainer:
         seconds = self.clock() - started
         return state, _record(batch, measured, step=step, lr=lr, clip_norm=max_norm, seconds=seconds)
 
-    def _lines(self, batch: TokenBatch, step: int) -> Lines:
+    def _sample_keys(self, batch: TokenBatch, step: int) -> NDArray[np.uint32] | None:
         lora = self.spec.model.lora
         has_noise = lora is not None and lora.dropout > 0
-        return Lines(
-            tokens=jnp.asarray(batch.tokens),
-            loss_weights=jnp.asarray(batch.loss_weights),
-            segments=None if batch.segments is None else jnp.asarray(batch.segments),
-            sample_keys=jnp.asarray(batch.sample_keys(self.spec.seed, step)) if has_noise else None,
-        )
+        return batch.sample_keys(self.spec.seed, step) if has_noise else None
+
+
+def _lines(batch: Batch, sample_keys: Any) -> Lines:
+    return Lines(tokens=batch.tokens, loss_weights=batch.loss_weights, segments=batch.segments, sample_keys=sample_keys)
 
 
 def load_trainer(spec: RunSpec, mesh: Mesh, *, clock: Callable[[], float] = time.perf_counter) -> Trainer:

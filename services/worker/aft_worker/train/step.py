@@ -3,9 +3,11 @@
 # B lines of the batch, T tokens, P samples a line, S = B * P samples
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
@@ -28,10 +30,10 @@ class StepInputs:
 
     lines: Lines
     """What the gradient is computed from."""
-    learning_rate: Float[Array, ""]
-    clip_norm: Float[Array, ""]
+    learning_rate: Float[Array, ""] | float
+    clip_norm: Float[Array, ""] | float
     """Largest global gradient norm that is let through unscaled."""
-    skip: Bool[Array, ""]
+    skip: Bool[Array, ""] | bool
     """Whether the batch is consumed without applying its update."""
 
 
@@ -73,25 +75,36 @@ class TrainStep:
         self._graphdef, self._frozen = model.graphdef, model.frozen
         self._optimizer = make_optimizer(optim)
         self._detection, self._mesh = detection, mesh
+        self._home: TrainState | None = None
         # The frozen weights are an argument: as a captured constant they would be copied into the program.
         self._compiled = jax.jit(self._step, donate_argnums=0)
 
     def __call__(self, state: TrainState, inputs: StepInputs) -> tuple[TrainState, StepOutputs]:
         refuse_uneven(inputs.lines.tokens.shape[0], devices=self._mesh.shape["data"], parts=self._parts)
-        # A no-op for a state that a step returned; one from a checkpoint is put where the program expects it.
-        state = jax.device_put(state, state_sharding(state, self._mesh))
-        after, outputs = self._compiled(state, self._frozen, self._placed(inputs))
+        after, outputs = self._compiled(self._at_home(state), self._frozen, self._placed(inputs))
         return after, outputs
 
+    def _at_home(self, state: TrainState) -> TrainState:
+        """`state` where the program expects it: as it is when a step returned it, put there when it was restored."""
+        if self._home is None:
+            self._home = state_sharding(state, self._mesh)
+        leaves, homes = jax.tree.leaves(state), jax.tree.leaves(self._home)
+        if all(getattr(leaf, "sharding", None) == home for leaf, home in zip(leaves, homes, strict=True)):
+            return state
+        placed: TrainState = jax.device_put(state, self._home)
+        return placed
+
     def _placed(self, inputs: StepInputs) -> StepInputs:
-        everywhere = replicated(self._mesh)
-        lines: Lines = jax.tree.map(lambda leaf: jax.device_put(leaf, by_rows(self._mesh)), _typed(inputs.lines))
-        return StepInputs(
-            lines=lines,
-            learning_rate=jax.device_put(jnp.asarray(inputs.learning_rate, jnp.float32), everywhere),
-            clip_norm=jax.device_put(jnp.asarray(inputs.clip_norm, jnp.float32), everywhere),
-            skip=jax.device_put(jnp.asarray(inputs.skip, jnp.bool), everywhere),
+        everywhere: Any = replicated(self._mesh)
+        rows = by_rows(self._mesh)
+        homes = StepInputs(
+            lines=jax.tree.map(lambda _: rows, inputs.lines),
+            learning_rate=everywhere,
+            clip_norm=everywhere,
+            skip=everywhere,
         )
+        placed: StepInputs = jax.device_put(_typed(inputs), homes)  # one transfer, not one for each array
+        return placed
 
     def _step(self, state: TrainState, frozen: Parameters, inputs: StepInputs) -> tuple[TrainState, StepOutputs]:
         self.compilations += 1  # Python runs this once for each compilation, while JAX traces it.
@@ -136,11 +149,21 @@ class TrainStep:
         return trainable, opt_state
 
 
-def _typed(lines: Lines) -> Lines:
+def _typed(inputs: StepInputs) -> StepInputs:
     # One type for each, whatever the caller holds: another type would be another compilation.
-    return Lines(
-        tokens=jnp.asarray(lines.tokens, jnp.int32),
-        loss_weights=jnp.asarray(lines.loss_weights, jnp.float32),
-        segments=None if lines.segments is None else jnp.asarray(lines.segments, jnp.int32),
-        sample_keys=None if lines.sample_keys is None else jnp.asarray(lines.sample_keys, jnp.uint32),
+    lines = inputs.lines
+    return StepInputs(
+        lines=Lines(
+            tokens=_of_type(lines.tokens, np.int32),
+            loss_weights=_of_type(lines.loss_weights, np.float32),
+            segments=None if lines.segments is None else _of_type(lines.segments, np.int32),
+            sample_keys=None if lines.sample_keys is None else _of_type(lines.sample_keys, np.uint32),
+        ),
+        learning_rate=_of_type(inputs.learning_rate, np.float32),
+        clip_norm=_of_type(inputs.clip_norm, np.float32),
+        skip=_of_type(inputs.skip, np.bool_),
     )
+
+
+def _of_type(value: Any, dtype: Any) -> Any:
+    return np.asarray(value, dtype)

@@ -14,8 +14,8 @@ from aft_worker.model.probed.embedding import Tie
 from aft_worker.model.probed.probe import Probe, dense_gradient, product
 from aft_worker.model.probed.soft_cap import soft_cap, through_cap
 
-CHUNK_LOGITS = 2**23
-"""Logits that are in memory at a time under a frozen head (32 MiB in float32)."""
+CHUNK_LOGITS = 6 * 2**20
+"""Logits that are in memory at a time under a frozen head (24 MiB in float32); of SmolLM2, those of 128 positions."""
 
 
 class TokenScores(NamedTuple):
