@@ -58,9 +58,9 @@ VMAP_BATCH_SIZE = 32
 """`vmap(grad)` is compared at this batch size."""
 
 
-def measure(report: Report, _: argparse.Namespace) -> None:
-    """Measures every case."""
-    for case in QUICK if report.quick else CASES:
+def measure(report: Report, arguments: argparse.Namespace) -> None:
+    """Measures every case that is asked for."""
+    for case in QUICK if report.quick else [case for case in CASES if arguments.case in str(case)]:
         say(str(case))
         _measure_case(report, case)
     report.note("time_vs_… and memory_vs_…: aft's step with all its figures ÷ a step that others would write.")
@@ -124,5 +124,10 @@ def refuse_another_update(one: Program, *others: Program) -> None:
             np.testing.assert_array_equal(left, right)
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What this benchmark can be told."""
+    parser.add_argument("--case", default="", help="only cases whose name has this in it, such as 'LoRA B=32'")
+
+
 if __name__ == "__main__":
-    sys.exit(run("forensics_overhead", measure, summary=__doc__))
+    sys.exit(run("forensics_overhead", measure, summary=__doc__, add_arguments=add_arguments))

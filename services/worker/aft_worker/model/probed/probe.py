@@ -116,17 +116,23 @@ def low_rank_gradient(
     x: Float[Array, "batch tokens d_in"], g: Float[Array, "batch tokens d_out"], probe: Probe
 ) -> tuple[Float[Array, "d_in d_out"], Float[Array, "batch packed"]]:
     """The same for a matrix so narrow that one gradient a sample is small: their sum is the update's."""
+    # With the narrow side first the product takes a third of the time on two CPU cores.
+    if g.shape[2] < x.shape[2]:
+        weighted_OI, squared_norms = _narrow_gradient(g, x, probe)
+        return weighted_OI.T, squared_norms
+    return _narrow_gradient(x, g, probe)
+
+
+def _narrow_gradient(
+    narrow: Float[Array, "batch tokens n"], wide: Float[Array, "batch tokens w"], probe: Probe
+) -> tuple[Float[Array, "n w"], Float[Array, "batch packed"]]:
     assert probe.shares is not None
     if probe.segments is None:
-        own_BIO = product("bti,bto->bio", x, g)
-        return (own_BIO * probe.shares[:, :, None]).sum(0), (own_BIO**2).sum((1, 2))[:, None]
-    is_own_BPT = jnp.moveaxis(probe.is_of_sample(), 2, 1)
-    # The narrow side is the one to spread over the samples.
-    if g.shape[2] <= x.shape[2]:
-        own_BPIO = product("bti,bpto->bpio", x, _spread(g, is_own_BPT))
-    else:
-        own_BPIO = product("bpti,bto->bpio", _spread(x, is_own_BPT), g)
-    return jnp.einsum("bp,bpio->io", probe.shares, own_BPIO), (own_BPIO**2).sum((2, 3))
+        own_BNW = product("btn,btw->bnw", narrow, wide)
+        return (own_BNW * probe.shares[:, :, None]).sum(0), (own_BNW**2).sum((1, 2))[:, None]
+    spread_BPTN = _spread(narrow, jnp.moveaxis(probe.is_of_sample(), 2, 1))
+    own_BPNW = product("bptn,btw->bpnw", spread_BPTN, wide)
+    return jnp.einsum("bp,bpnw->nw", probe.shares, own_BPNW), (own_BPNW**2).sum((2, 3))
 
 
 def vector_gradient(
