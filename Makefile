@@ -48,7 +48,7 @@ $(PEERS)/.installed: pyproject.toml constraints.txt
 
 # Nothing else should run on the machine meanwhile. TRL takes part where .venv-peers is.
 .PHONY: benchmarks
-benchmarks: model ## Measure what aft costs and how fast it is; about 25 minutes, figures in .cache/benchmarks
+benchmarks: model ## Measure what aft costs and how fast it is; some 45 minutes, figures in .cache/benchmarks
 	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --json .cache/benchmarks/$$name.json || exit 1; done
 
 .PHONY: check
