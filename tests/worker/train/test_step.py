@@ -176,4 +176,4 @@ def test_batch_that_cannot_be_split_evenly_is_refused(lines: int, devices: int, 
 
 
 def test_batch_that_can_be_split_evenly_is_taken() -> None:
-    refuse_uneven(16, devices=4, parts=4)
+    assert refuse_uneven(16, devices=4, parts=4) is None
