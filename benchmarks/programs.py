@@ -175,7 +175,7 @@ def plain_loss(trainer: Trainer, frozen: Any) -> Callable[[Any, PlainBatch], jax
 
 def _updated(trainer: Trainer, state: TrainState, inputs: StepInputs, gradient: Any) -> TrainState:
     grad_norm = optax.tree.norm(gradient)
-    trainable, opt_state = trainer.train_step._updated(state, gradient, grad_norm, inputs)
+    trainable, opt_state = trainer.train_step._updated(state, gradient, grad_norm, inputs, jnp.bool_(True))
     return replace(state, trainable=trainable, opt_state=opt_state, step=state.step + 1)
 
 

@@ -70,6 +70,7 @@ def open_gated(open_session: OpenSession) -> Iterator[OpenGated]:
 
     def open_(spec: RunSpec, name: str = "run") -> tuple[Session, GatedStore]:
         session = open_session(spec, name)
+        session.commits.wait()
         session.store = store = GatedStore(session)
         stores.append(store)
         return session, store
@@ -90,6 +91,24 @@ def in_turn(session: Session, *windows: WindowSpec) -> list[WindowResult]:
 def figures(result: WindowResult) -> tuple[str, list[dict[str, object]]]:
     """All of a result that must not depend on when it was made."""
     return result.state_digest, [step.model_dump(mode="json", exclude={"seconds"}) for step in result.metrics.steps]
+
+
+@leaves_orbax_tasks
+def test_no_window_is_committed_before_the_state_that_it_began_with(
+    make_spec: MakeSpec, open_session: OpenSession
+) -> None:
+    expected = in_turn(open_session(make_spec(), "undisturbed"), window(0, 4), window(4, 8))
+    with largest_file(4000):  # The disk is full by now for a checkpoint's files, though not yet for the ledger's.
+        session = open_session(make_spec())
+        first = session.begin_window(window(0, 4))
+        with pytest.raises(CheckpointNotWritten):
+            first.result(WITHIN_S)
+        with pytest.raises(CheckpointNotWritten):
+            session.train_window(window(0, 4))
+    assert committed(session) == []
+    results = in_turn(session, window(0, 4), window(4, 8))
+    assert [figures(result) for result in results] == [figures(result) for result in expected]
+    assert committed(session) == [0, 4, 8]
 
 
 def test_training_goes_on_while_a_window_is_saved(

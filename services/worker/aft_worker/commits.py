@@ -4,15 +4,16 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from http import HTTPStatus
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aft_contracts import WindowResult, WindowSpec
 from aft_worker.checkpoint.saver import Saver
-from aft_worker.control import Control
+from aft_worker.control import Control, Unattended
 from aft_worker.course import is_ancestor
 from aft_worker.errors import WorkerError
 
 TakenT = TypeVar("TakenT")
+SavedT = TypeVar("SavedT")
 
 
 class EarlierWindowNotCommitted(WorkerError):
@@ -88,6 +89,12 @@ class Commits:
         future.add_done_callback(lambda done: self._forget(spec.window_id, done))
         return future
 
+    def hand_over_first(self, take: Callable[[], TakenT], save: Callable[[TakenT], SavedT]) -> Future[SavedT]:
+        """Has the state before the first step saved, which no window asks for; before any that is handed over later."""
+        future = self._saver.hand_over(take, save, Unattended())
+        future.add_done_callback(self._note_failure)
+        return future
+
     def wait(self) -> None:
         """Returns once nothing is being saved."""
         self._saver.wait()
@@ -107,6 +114,11 @@ class Commits:
             raise
         self.note_committed(result, spec.generation)
         return result
+
+    def _note_failure(self, future: Future[Any]) -> None:
+        if not future.cancelled() and future.exception() is not None:
+            with self._lock:
+                self._has_failed = True
 
     def _forget(self, window_id: str, future: Future[WindowResult]) -> None:
         with self._lock:

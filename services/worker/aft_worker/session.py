@@ -15,6 +15,7 @@ import structlog
 from aft_contracts import (
     AnalysisResult,
     AnalysisSpec,
+    CheckpointRef,
     DomainScore,
     DomainSize,
     EvaluationResult,
@@ -87,21 +88,22 @@ class Session:
     """
 
     def __init__(self, trainer: Trainer, run_folder: Path) -> None:
-        """Takes the run up in `run_folder`; a run that has no checkpoint yet gets the one before its first step."""
+        """Takes the run up in `run_folder`; a run without a checkpoint gets the one before its first step, in time."""
         self.trainer = trainer
         self.artifacts = run_folder.absolute() / "artifacts"
         self.data_digest = _data_digest(trainer)
         self._eval_loss = EvalLoss(trainer.model, trainer.mesh)
-        first = init_state(trainer.model, trainer.spec.optim, trainer.spec.detection)
+        first = self._first_state()
         self.store = CheckpointStore(run_folder / "checkpoints", first, trainer.spec.checkpoint)
         self.commits = Commits()
         self.ledger = Ledger(run_folder / "ledger")
         self._live: Live | None = None
+        self._first_save: Future[CheckpointRef] | None = None
         if self.store.is_fresh() or not self.ledger.has_rows:
             self.ledger.write_rows(trainer.batches.tables)
         if self.store.is_fresh():
-            self.store.save(first, generation=0, step=0, record=self._checkpoint_record(Schedule()))
             self._live = Live(state=first, generation=0, step=0, schedule=Schedule())
+            self._first_save = self.commits.hand_over_first(lambda: snapshot(first), self._save_first)
 
     @property
     def trainable_parameters(self) -> int:
@@ -205,6 +207,9 @@ class Session:
     def _brought_to(self, step: int, schedule: Schedule, control: Control) -> tuple[Live, tuple[WorkerNote, ...]]:
         """The state at `step`, restored and trained forward from the newest good checkpoint on the way."""
         self.commits.wait()
+        if self.store.is_fresh():  # What was to be saved when the run was taken up could not be.
+            self._save_first(self._first_state())
+            self._first_save = None
         restored = self.store.newest_ancestor(schedule, step)
         if restored.record.data_digest != self.data_digest:
             raise TrainingDataChanged(
@@ -279,6 +284,12 @@ class Session:
 
         return self.commits.hand_over(spec, lambda: snapshot(live.state), save, control)
 
+    def _first_state(self) -> TrainState:
+        return init_state(self.trainer.model, self.trainer.spec.optim, self.trainer.spec.detection)
+
+    def _save_first(self, state: TrainState) -> CheckpointRef:
+        return self.store.save(state, generation=0, step=0, record=self._checkpoint_record(Schedule()))
+
     def _save_window(
         self,
         spec: WindowSpec,
@@ -289,6 +300,8 @@ class Session:
     ) -> WindowResult:
         """The committed window. Runs on the saver's thread; all that belongs to the window is written before the store
         commits, which its manifest does last."""
+        if self._first_save is not None:
+            self._first_save.result()  # Nothing is committed that could not be rolled back to the run's beginning.
         window = WindowRecord(
             window_id=spec.window_id,
             start_step=spec.start_step,

@@ -34,6 +34,7 @@ def test_the_newest_generation_goes_before_the_highest_step(
     folder = tmp_path / "run" / "checkpoints"
     assert stand(folder) is None
     session = open_session(make_spec())
+    session.commits.wait()
     assert stand(folder) == (0, 0)
     train(session, 0, 0)
     train(session, 2, 1)

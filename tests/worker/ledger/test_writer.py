@@ -63,3 +63,5 @@ def test_a_disk_that_refuses_is_told_of_in_words(tmp_path: Path) -> None:
     in_the_way.write_text("a file where the folder belongs")
     with pytest.raises(LedgerNotWritten, match=r"window r:0:0 .* make room or repair the disk"):
         Ledger(in_the_way).append(window_of(0, [("a", 1.0)]), generation=0, index=0)
+    with pytest.raises(LedgerNotWritten, match=r"training rows .* make room or repair the disk"):
+        Ledger(in_the_way).write_rows({})

@@ -18,4 +18,4 @@ class UnknownDomain(WorkerError):
 
 
 class LedgerNotWritten(WorkerError):
-    """A window's samples could not be written to disk."""
+    """The ledger could not be written to disk."""

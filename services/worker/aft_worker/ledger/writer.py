@@ -50,8 +50,19 @@ class Ledger:
             ) from error
 
     def write_rows(self, tables: Mapping[str, TokenTable]) -> None:
-        """Writes the table of the training rows."""
-        write_durably(self.folder / ROWS_NAME, _parquet(rows_table(tables)))
+        """Writes the table of the training rows.
+
+        Raises:
+            LedgerNotWritten: the disk is full, or does not do as it is told.
+        """
+        path = self.folder / ROWS_NAME
+        try:
+            write_durably(path, _parquet(rows_table(tables)))
+        except OSError as error:
+            raise LedgerNotWritten(
+                f"The table of the training rows could not be written to {path} ({error}); make room or repair the "
+                "disk, then start the run again."
+            ) from error
 
     @property
     def has_rows(self) -> bool:

@@ -122,10 +122,7 @@ class TrainStep:
         skip = inputs.skip | (batch.tokens == 0)
         guard, code = judge(state.guard, batch.loss, grad_norm, skip, self._detection)
         applied = code == 0
-        moved = self._updated(state, batch.gradient, grad_norm, inputs)
-        trainable, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(applied, new, old), moved, (state.trainable, state.opt_state)
-        )
+        trainable, opt_state = self._updated(state, batch.gradient, grad_norm, inputs, applied)
         after = TrainState(trainable=trainable, opt_state=opt_state, guard=guard, step=state.step + 1)
         outputs = StepOutputs(
             loss=batch.loss,
@@ -140,13 +137,22 @@ class TrainStep:
         return jax.lax.with_sharding_constraint(after, state_sharding(after, self._mesh)), outputs
 
     def _updated(
-        self, state: TrainState, gradient: Parameters, grad_norm: Float[Array, ""], inputs: StepInputs
+        self,
+        state: TrainState,
+        gradient: Parameters,
+        grad_norm: Float[Array, ""],
+        inputs: StepInputs,
+        applied: Bool[Array, ""],
     ) -> tuple[Parameters, optax.OptState]:
+        """Weights and optimizer state after the step; every bit as it was where `applied` is false."""
         factor = jnp.minimum(1.0, inputs.clip_norm / jnp.maximum(grad_norm, 1e-12))
         clipped = jax.tree.map(lambda leaf: leaf * factor, gradient)
-        directions, opt_state = self._optimizer.update(clipped, state.opt_state, state.trainable)
-        trainable = jax.tree.map(lambda leaf, step: leaf - inputs.learning_rate * step, state.trainable, directions)
-        return trainable, opt_state
+        directions, opt_state = self._optimizer.update(clipped, state.opt_state, state.trainable, applied=applied)
+
+        def moved(leaf: Array, direction: Array) -> Array:
+            return jnp.where(applied, leaf - inputs.learning_rate * direction, leaf)
+
+        return jax.tree.map(moved, state.trainable, directions), opt_state
 
 
 def _typed(inputs: StepInputs) -> StepInputs:
