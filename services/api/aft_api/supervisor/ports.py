@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from aft_api.clock import Clock
 from aft_api.db.engine import Store
 from aft_api.settings import Settings
+from aft_api.stop import Stop
 from aft_api.worker_client import WorkerClient
 from aft_contracts import Problem
 
@@ -19,10 +20,11 @@ class RunFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """One driver's tools for one run, with its right to use them."""
+    """One driver's tools for one run, with its right to use them; a transaction of `store` begins only under its lease."""
 
     store: Store
     clock: Clock
     settings: Settings
     worker: WorkerClient
     fence_token: int
+    stop: Stop
