@@ -9,8 +9,8 @@ from langgraph.graph import END, START, StateGraph
 
 from aft_api.clock import utc_now
 from aft_api.db.engine import open_store
-from aft_api.db.migrate import upgrade
 from aft_api.db.fence import LeaseLost, fenced
+from aft_api.db.migrate import upgrade
 from aft_api.runs.leases import claim_runs
 from aft_api.runs.service import Caller, start_run
 from aft_api.supervisor.saver import open_saver

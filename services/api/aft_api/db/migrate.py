@@ -49,8 +49,8 @@ def _take_lock(connection: Connection) -> None:
         connection.rollback()
         if time.monotonic() > deadline:
             raise MigrationLockTimeout(
-                f"Another process has held the migration lock for {LOCK_TIMEOUT_S:.0f} s. Stop it, or end its session "
-                f"(SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = {LOCK_KEY})."
+                f"Another process has held the migration lock for {LOCK_TIMEOUT_S:.0f} s. "
+                f"Stop it, or end the session that pg_locks shows with locktype advisory and objid {LOCK_KEY}."
             )
         time.sleep(0.05)
     connection.commit()

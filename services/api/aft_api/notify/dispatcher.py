@@ -1,6 +1,5 @@
 """The dispatcher: takes due messages from the outbox and sends them."""
 
-import asyncio
 import random
 from dataclasses import dataclass
 

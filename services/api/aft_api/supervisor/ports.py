@@ -20,7 +20,7 @@ class RunFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """One driver's tools for one run, with its right to use them; a transaction of `store` begins only under its lease."""
+    """One driver's tools for one run, with its right to use them."""
 
     store: Store
     clock: Clock

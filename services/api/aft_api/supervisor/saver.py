@@ -22,16 +22,20 @@ SETUP_KEY = 0x616675  # "afu"
 SETUP_WITHIN_S = 60.0
 
 # What belongs to the newest checkpoint stays, with the answers and questions that are pending on it.
-_NEWEST = "(SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = %(run_id)s)"
 _FORGET = (
-    f"DELETE FROM checkpoint_writes WHERE thread_id = %(run_id)s AND checkpoint_id < {_NEWEST}",
-    f"""
+    """
+    DELETE FROM checkpoint_writes WHERE thread_id = %(run_id)s AND checkpoint_id < (
+        SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = %(run_id)s)
+    """,
+    """
+    DELETE FROM checkpoints WHERE thread_id = %(run_id)s AND checkpoint_id < (
+        SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = %(run_id)s)
+    """,
+    """
     DELETE FROM checkpoint_blobs old WHERE thread_id = %(run_id)s AND NOT EXISTS (
         SELECT FROM checkpoints kept, jsonb_each_text(kept.checkpoint -> 'channel_versions') used
-        WHERE kept.thread_id = %(run_id)s AND kept.checkpoint_id = {_NEWEST}
-            AND used.key = old.channel AND used.value = old.version)
+        WHERE kept.thread_id = old.thread_id AND used.key = old.channel AND used.value = old.version)
     """,
-    f"DELETE FROM checkpoints WHERE thread_id = %(run_id)s AND checkpoint_id < {_NEWEST}",
 )
 _FORGET_SQLITE = (
     """
@@ -137,19 +141,19 @@ async def set_up_postgres(conninfo: str, *, within_s: float = SETUP_WITHIN_S) ->
 async def _take_setup_lock(connection: AsyncConnection[DictRow], within_s: float) -> None:
     try:
         async with asyncio.timeout(within_s):
-            while True:
-                taken = await (
-                    await connection.execute(f"SELECT pg_try_advisory_lock({SETUP_KEY}) AS taken")
-                ).fetchone()
-                if taken is not None and taken["taken"]:
-                    return
+            while not await _is_taken(connection):
                 await asyncio.sleep(0.05)
     except TimeoutError as error:
         raise SetupLockTimeout(
-            f"Another process has been setting up the tables of schema {SCHEMA!r} for {within_s:.0f} s. Stop it, or "
-            "end its session: it holds the advisory lock "
-            f"{SETUP_KEY} (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = {SETUP_KEY})."
+            f"Another process has been setting up the tables of schema {SCHEMA!r} for {within_s:.0f} s. "
+            f"Stop it, or end the session that pg_locks shows with locktype advisory and objid {SETUP_KEY}."
         ) from error
+
+
+async def _is_taken(connection: AsyncConnection[DictRow]) -> bool:
+    answer = await connection.execute("SELECT pg_try_advisory_lock(%s) AS taken", (SETUP_KEY,))
+    row = await answer.fetchone()
+    return row is not None and bool(row["taken"])
 
 
 async def _check_lease(cursor: AsyncCursor[DictRow], held: Fence) -> None:
