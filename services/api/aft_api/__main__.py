@@ -1,24 +1,43 @@
 """`python -m aft_api`: serves the API in the foreground."""
 
+import math
+import socket
 import sys
 
 import uvicorn
 
 from aft_api.app import create_app
 from aft_api.settings import Settings
+from aft_api.stop import Stop
+
+
+class _Server(uvicorn.Server):
+    """Asks for the stop when the signal comes. The lifespan hears of it only when the last client has gone."""
+
+    def __init__(self, config: uvicorn.Config, stop: Stop) -> None:
+        super().__init__(config)
+        self._stop = stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stop.ask()
+        await super().shutdown(sockets)
 
 
 def main() -> int:
     """Serve until SIGINT or SIGTERM."""
-    settings = Settings()
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        timeout_graceful_shutdown=int(settings.drain_s),
+    settings, stop = Settings(), Stop()
+    server = _Server(
+        uvicorn.Config(
+            create_app(settings, stop=stop),
+            host=settings.host,
+            port=settings.port,
+            log_level="warning",
+            timeout_graceful_shutdown=math.ceil(settings.drain_s),
+        ),
+        stop,
     )
-    return 0
+    server.run()
+    return 0 if server.started else 3
 
 
 if __name__ == "__main__":

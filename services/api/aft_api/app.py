@@ -27,7 +27,8 @@ from aft_api.problems import install_problem_handlers
 from aft_api.reviews import endpoints as reviews
 from aft_api.runs import endpoints as runs
 from aft_api.settings import Settings
-from aft_api.supervisor.fleet import Fleet
+from aft_api.stop import Stop
+from aft_api.supervisor.fleet import RELEASE_WITHIN_S, Fleet
 from aft_api.supervisor.graph import build_loop
 from aft_api.supervisor.saver import open_saver
 from aft_api.supervisor.workers import Workers
@@ -50,11 +51,15 @@ def _end_process(_: BaseException) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def create_app(settings: Settings, *, clock: Clock = utc_now, on_broken: OnBroken = _end_process) -> FastAPI:
+def create_app(
+    settings: Settings, *, clock: Clock = utc_now, on_broken: OnBroken = _end_process, stop: Stop | None = None
+) -> FastAPI:
     """The API; its lifespan opens the stores and drives the runs.
 
     `on_broken` hears of an error that ended the driving of runs; by default the process ends, and is started again.
+    `stop` lets go of the runs before the lifespan ends, which is when the last client has gone.
     """
+    stop = stop or Stop()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -63,10 +68,14 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, on_broken: OnBroke
             if settings.database_url is None:
                 stack.enter_context(_only_process(settings.data_dir))
             await asyncio.to_thread(upgrade, settings.database_url, settings.data_dir)
-            store = open_store(settings.database_url, settings.data_dir)
+            # Half a lease: whoever a frozen process keeps from renewing still can when that process is shut out.
+            most_idle_s = settings.lease_s / 2
+            store = open_store(settings.database_url, settings.data_dir, most_idle_s=most_idle_s)
             stack.push_async_callback(store.engine.dispose)
             http = await stack.enter_async_context(httpx.AsyncClient(limits=httpx.Limits(max_connections=None)))
-            saver = await stack.enter_async_context(open_saver(settings.database_url, settings.data_dir))
+            saver = await stack.enter_async_context(
+                open_saver(settings.database_url, settings.data_dir, most_idle_s=most_idle_s)
+            )
             fleet = Fleet(
                 store=store,
                 loop=build_loop(saver),
@@ -75,9 +84,11 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, on_broken: OnBroke
                 clock=clock,
                 workers=Workers(store=store, http=http, urls=settings.worker_urls),
                 artifacts=Artifacts(store, settings.artifacts_root),
+                stop=stop,
             )
             app.state.settings, app.state.store, app.state.clock, app.state.fleet = settings, store, clock, fleet
-            async with _background(fleet, _dispatcher(settings, store, http), on_broken):
+            app.state.stop = stop
+            async with _background(fleet, _dispatcher(settings, store, http, stop), on_broken):
                 log.info("api_started", store="sqlite" if store.is_sqlite else "postgres", workers=settings.worker_urls)
                 yield
             log.info("api_stopped")
@@ -107,16 +118,21 @@ async def _background(fleet: Fleet, dispatcher: Dispatcher, on_broken: OnBroken)
     task = asyncio.create_task(work(), name="background")
     task.add_done_callback(report)
     yield
-    task.cancel()
-    await asyncio.wait([task])
+    fleet.stop.ask()
+    _, late = await asyncio.wait([task], timeout=fleet.settings.drain_s + RELEASE_WITHIN_S)
+    if late:
+        log.error("background_did_not_end")
+        task.cancel()
+        await asyncio.wait([task], timeout=RELEASE_WITHIN_S)
 
 
-def _dispatcher(settings: Settings, store: Store, http: httpx.AsyncClient) -> Dispatcher:
+def _dispatcher(settings: Settings, store: Store, http: httpx.AsyncClient, stop: Stop) -> Dispatcher:
     secret, token = settings.webhook_secret, settings.slack_token
     return Dispatcher(
         store=store,
         webhook=WebhookSender(http, secret.get_secret_value() if secret else None),
         slack=SlackSender(token.get_secret_value(), settings.slack_base_url) if token else None,
+        stop=stop,
     )
 
 

@@ -8,6 +8,7 @@ from aft_api.clock import Clock
 from aft_api.db.engine import Store
 from aft_api.runs.service import Caller
 from aft_api.settings import Settings
+from aft_api.stop import Stop
 from aft_api.supervisor.fleet import Fleet
 
 
@@ -26,6 +27,11 @@ def get_fleet(request: Request) -> Fleet:
     return cast(Fleet, request.app.state.fleet)
 
 
+def get_stop(request: Request) -> Stop:
+    """Whether the process is about to end."""
+    return cast(Stop, request.app.state.stop)
+
+
 def get_settings(request: Request) -> Settings:
     """The process's settings."""
     return cast(Settings, request.app.state.settings)
@@ -42,5 +48,6 @@ def get_caller(
 StoreDep = Annotated[Store, Depends(get_store)]
 ClockDep = Annotated[Clock, Depends(get_clock)]
 FleetDep = Annotated[Fleet, Depends(get_fleet)]
+StopDep = Annotated[Stop, Depends(get_stop)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 CallerDep = Annotated[Caller, Depends(get_caller)]

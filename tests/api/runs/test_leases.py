@@ -43,8 +43,8 @@ async def test_run_is_claimed_by_one_owner_only(store: Store, run_id: str) -> No
 async def test_expired_lease_goes_to_the_next_owner_with_a_higher_token(store: Store, run_id: str) -> None:
     await claim_runs(store, "a", lease_s=OVER_AT_ONCE_S, limit=10)
     assert await claim_runs(store, "b", lease_s=A_MINUTE_S, limit=10) == {run_id: 2}
-    assert await renew_leases(store, "a", {run_id}, lease_s=A_MINUTE_S) == set()
-    assert await renew_leases(store, "b", {run_id}, lease_s=A_MINUTE_S) == {run_id}
+    assert await renew_leases(store, "a", {run_id: 1}, lease_s=A_MINUTE_S) == set()
+    assert await renew_leases(store, "b", {run_id: 2}, lease_s=A_MINUTE_S) == {run_id}
 
 
 async def test_released_run_can_be_claimed_at_once_and_a_stale_release_does_nothing(store: Store, run_id: str) -> None:

@@ -9,10 +9,11 @@ from langgraph.graph import END, START, StateGraph
 
 from aft_api.clock import utc_now
 from aft_api.db.engine import open_store
+from aft_api.db.fence import LeaseLost, fenced
 from aft_api.db.migrate import upgrade
-from aft_api.runs.leases import LeaseLost, claim_runs
+from aft_api.runs.leases import claim_runs
 from aft_api.runs.service import Caller, start_run
-from aft_api.supervisor.saver import fence, open_saver
+from aft_api.supervisor.saver import open_saver
 from aft_contracts import RunSpec
 from tests.api.conftest import spec_json
 
@@ -62,11 +63,10 @@ async def test_driver_without_its_lease_writes_nothing(tmp_path: Path, postgres_
     config: RunnableConfig = {"configurable": {"thread_id": run_id}}
     async with open_saver(postgres_url, tmp_path) as saver:
         loop = counting_graph().compile(checkpointer=saver)
-        fence.set((run_id, token))
-        await loop.ainvoke({"count": 0}, config, durability="sync")
+        with fenced(run_id, token):
+            await loop.ainvoke({"count": 0}, config, durability="sync")
         await claim_runs(store, "b", lease_s=60.0, limit=1)
-        with pytest.raises(LeaseLost):
+        with fenced(run_id, token), pytest.raises(LeaseLost):
             await loop.ainvoke({"count": 10}, config, durability="sync")
-        fence.set(None)
         assert (await loop.aget_state(config)).values == {"count": 2}
     await store.engine.dispose()

@@ -13,7 +13,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from aft_api.db.fence import check_fence
+
 BUSY_TIMEOUT_MS = 15_000
+MOST_IDLE_S = 15.0
 STORE_ERRORS = (SQLAlchemyError, psycopg.Error, psycopg_pool.PoolTimeout, sqlite3.Error)
 """What a store that is away raises: the work is put down and taken up again, no run fails for it."""
 
@@ -24,7 +27,7 @@ class Store:
 
     engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
-    """For transactions that may write."""
+    """For transactions that may write; a driver's begin only under its lease, see `db/fence.py`."""
     reads: async_sessionmaker[AsyncSession]
     """For those that only read: on SQLite they wait for no writer."""
 
@@ -51,8 +54,12 @@ def business_url(database_url: str | None, data_dir: Path) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def open_store(database_url: str | None, data_dir: Path) -> Store:
-    """A store on `database_url`, or on a SQLite file in `data_dir`; nothing is connected yet."""
+def open_store(database_url: str | None, data_dir: Path, *, most_idle_s: float = MOST_IDLE_S) -> Store:
+    """A store on `database_url`, or on a SQLite file in `data_dir`; nothing is connected yet.
+
+    A transaction that stands idle for `most_idle_s` is ended by Postgres: a process that is frozen in one would
+    otherwise keep others from the rows it has locked, for as long as it is frozen.
+    """
     url = business_url(database_url, data_dir)
     if url.startswith("sqlite"):
         engine = create_async_engine(url)
@@ -60,13 +67,23 @@ def open_store(database_url: str | None, data_dir: Path) -> Store:
         event.listen(engine.sync_engine, "begin", _begin_immediate)
     else:
         engine = create_async_engine(
-            url, pool_pre_ping=True, pool_size=10, max_overflow=10, connect_args={"connect_timeout": 10}
+            url,
+            pool_pre_ping=True,
+            pool_size=10,
+            max_overflow=10,
+            connect_args={"connect_timeout": 10, "options": idle_limit(most_idle_s)},
         )
+    event.listen(engine.sync_engine, "begin", check_fence)
     return Store(
         engine=engine,
         sessions=async_sessionmaker(engine, expire_on_commit=False),
         reads=async_sessionmaker(engine.execution_options(aft_reads=True), expire_on_commit=False),
     )
+
+
+def idle_limit(most_idle_s: float) -> str:
+    """Postgres's option that ends a transaction which stands idle for so long."""
+    return f"-c idle_in_transaction_session_timeout={max(1, round(most_idle_s * 1000))}"
 
 
 def _configure_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

@@ -48,6 +48,9 @@ def _take_lock(connection: Connection) -> None:
     while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK_KEY}):
         connection.rollback()
         if time.monotonic() > deadline:
-            raise MigrationLockTimeout(f"Another process has held the migration lock for {LOCK_TIMEOUT_S:.0f} s.")
+            raise MigrationLockTimeout(
+                f"Another process has held the migration lock for {LOCK_TIMEOUT_S:.0f} s. "
+                f"Stop it, or end the session that pg_locks shows with locktype advisory and objid {LOCK_KEY}."
+            )
         time.sleep(0.05)
     connection.commit()

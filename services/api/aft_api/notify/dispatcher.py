@@ -1,6 +1,5 @@
 """The dispatcher: takes due messages from the outbox and sends them."""
 
-import asyncio
 import random
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from aft_api.notify.message import Notification
 from aft_api.notify.outbox import fetch_due, settle
 from aft_api.notify.slack import SlackSender
 from aft_api.notify.webhook import WebhookSender
+from aft_api.stop import Stop
 
 log = structlog.get_logger()
 EVERY_S = 1.0
@@ -27,17 +27,18 @@ class Dispatcher:
     store: Store
     webhook: WebhookSender
     slack: SlackSender | None
+    stop: Stop
 
     async def run(self) -> None:
-        """Send until cancelled."""
-        while True:
+        """Send until the stop is asked for; what was begun is finished, so that nobody gets it twice for that."""
+        while not self.stop.is_asked:
             try:
                 sent = await self.send_due()
             except STORE_ERRORS:
                 log.exception("outbox_unreadable")
                 sent = 0
             if sent < BATCH:
-                await asyncio.sleep(EVERY_S)
+                await self.stop.sleep(EVERY_S)
 
     async def send_due(self) -> int:
         """Send what is due now; how many messages that was."""

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi import status as http
 
-from aft_api.dependencies import CallerDep, ClockDep, FleetDep, StoreDep
+from aft_api.dependencies import CallerDep, ClockDep, FleetDep, StopDep, StoreDep
 from aft_api.runs.commands import list_commands
 from aft_api.runs.diagnoses import list_diagnoses
 from aft_api.runs.events import list_events
@@ -147,6 +147,7 @@ async def read_commands(run_id: RunId, store: StoreDep) -> Commands:
 async def read_events(
     run_id: RunId,
     store: StoreDep,
+    stop: StopDep,
     after: Annotated[int, Query(description="Only events behind this seq.", ge=0, lt=2**62)] = 0,
     limit: Annotated[int, Query(description="Most events to list.", ge=1, le=1000)] = 200,
     wait_s: Annotated[float, Query(description="How long to wait for the first one.", ge=0, le=30)] = 0.0,
@@ -157,9 +158,9 @@ async def read_events(
         async with store.reads() as session:
             await get_run(session, run_id)
             events = await list_events(session, run_id, after_seq=after, limit=limit)
-        if events or asyncio.get_running_loop().time() >= deadline:
+        if events or stop.is_asked or asyncio.get_running_loop().time() >= deadline:
             return Events(events=tuple(events))
-        await asyncio.sleep(LOOK_AGAIN_S)
+        await stop.sleep(LOOK_AGAIN_S)
 
 
 @router.get("/runs/{run_id}/steps")

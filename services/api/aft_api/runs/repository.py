@@ -19,7 +19,7 @@ async def get_run(session: AsyncSession, run_id: str, *, for_update: bool = Fals
         RunNotFound: there is none.
     """
     query = select(RunRow).where(RunRow.run_id == run_id).execution_options(populate_existing=True)
-    row = await session.scalar(query.with_for_update() if for_update else query)
+    row = await session.scalar(query.with_for_update(key_share=True) if for_update else query)
     if row is None:
         raise RunNotFound(run_id)
     return row

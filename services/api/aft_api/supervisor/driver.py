@@ -12,15 +12,17 @@ from langgraph.types import StateSnapshot
 
 from aft_api.artifacts import Artifacts
 from aft_api.db.engine import STORE_ERRORS
+from aft_api.db.fence import LeaseLost
 from aft_api.notify.outbox import announce
 from aft_api.reviews.repository import get_review, withdraw_reviews
 from aft_api.runs.commands import pending_commands, settle_command
 from aft_api.runs.events import record
-from aft_api.runs.leases import LeaseLost, park_run
+from aft_api.runs.leases import park_run
 from aft_api.runs.repository import get_run, move_run, note_run
+from aft_api.stop import Stopped
 from aft_api.supervisor.graph import Loop
 from aft_api.supervisor.ports import Ports, RunFailed
-from aft_api.supervisor.saver import Saver, fence
+from aft_api.supervisor.saver import Saver
 from aft_contracts import (
     FINISHED,
     CommandStatus,
@@ -63,26 +65,24 @@ class Driver:
         return {"configurable": {"thread_id": self.run_id}, "metadata": {"graph_version": 1}}
 
     async def drive(self) -> None:
-        """Go on until the run ends or waits for somebody; errors become facts of the run.
+        """Go on until the run ends or waits for somebody, or the process is to end; errors become facts of the run.
 
         Raises:
             LeaseLost: another process drives it now.
+            Stopped: the process is to end; what the run waits for goes on without it.
             STORE_ERRORS: the store is away; the run is as it was.
         """
-        fence.set((self.run_id, self.ports.fence_token))
-        try:
-            await self._go_on()
-        finally:
-            await self._write_artifacts()
+        await self._go_on()
+        await self._write_artifacts()
 
     async def _go_on(self) -> None:
         tries = 0
-        while True:
+        while not self.ports.stop.is_asked:
             try:
                 if not await self._advance():
                     return
                 tries = 0
-            except (LeaseLost, *STORE_ERRORS):
+            except (LeaseLost, Stopped, *STORE_ERRORS):
                 raise
             except RunFailed as failure:
                 await self._fail(failure.problem)

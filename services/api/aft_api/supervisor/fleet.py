@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -11,8 +12,10 @@ import structlog
 from aft_api.artifacts import Artifacts
 from aft_api.clock import Clock
 from aft_api.db.engine import STORE_ERRORS, Store
-from aft_api.runs.leases import LeaseLost, claim_runs, release_lease, renew_leases
+from aft_api.db.fence import LeaseLost, fenced
+from aft_api.runs.leases import claim_runs, release_all, release_lease, renew_leases
 from aft_api.settings import Settings
+from aft_api.stop import Stop, Stopped
 from aft_api.supervisor.driver import Driver
 from aft_api.supervisor.graph import Loop
 from aft_api.supervisor.ports import Ports
@@ -21,11 +24,30 @@ from aft_api.supervisor.workers import Workers
 
 log = structlog.get_logger()
 MOST_RUNS = 1000
-CLAIM_EVERY_S = 1.0
+CLAIM_AT_ONCE = 64
+"""Runs claimed in one round; replicas that come at the same time share what is free."""
+CLAIM_EVERY_S = 0.5
+CLAIM_AGAIN_S = 0.05
+"""Pause after a round that found as many runs as it may take: time for the other replicas' rounds."""
+RELEASE_WITHIN_S = 5.0
 
 
 def _new_owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@dataclass(kw_only=True)
+class Drive:
+    """One run that is driven here, and how long that is ours to do."""
+
+    task: asyncio.Task[None]
+    token: int
+    until_s: float
+    """End of the lease by this machine's monotonic clock, counted from before it was asked for: never too late."""
 
 
 @dataclass(kw_only=True)
@@ -39,8 +61,9 @@ class Fleet:
     clock: Clock
     workers: Workers
     artifacts: Artifacts
+    stop: Stop
     owner: str = field(default_factory=_new_owner)
-    _drives: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _drives: dict[str, Drive] = field(default_factory=dict)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -48,48 +71,68 @@ class Fleet:
         self._woken.set()
 
     async def run(self) -> None:
-        """Drive runs until cancelled; then let go of them, so that the next process goes on at once."""
+        """Drive runs until the stop is asked for; then let go of them, so that the next process goes on at once."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._renew_forever())
-                while True:
-                    await self._claim(tasks)
-                    await self._next_round()
+                keeping = tasks.create_task(self._keep_leases(), name="leases")
+                while not self.stop.is_asked:
+                    is_full_round = await self._claim(tasks)
+                    await self._next_round(CLAIM_AGAIN_S if is_full_round else CLAIM_EVERY_S)
+                await self._drain()
+                keeping.cancel()
         finally:
-            async with asyncio.timeout(self.settings.drain_s):
-                await self._release_all()
+            await self._release_all()
 
-    async def _next_round(self) -> None:
-        try:
-            async with asyncio.timeout(CLAIM_EVERY_S):
+    async def _next_round(self, pause_s: float) -> None:
+        with suppress(Stopped, TimeoutError):
+            async with self.stop.breaks_off(), asyncio.timeout(pause_s):
                 await self._woken.wait()
-        except TimeoutError:
-            pass
         self._woken.clear()
 
-    async def _claim(self, tasks: asyncio.TaskGroup) -> None:
+    async def _claim(self, tasks: asyncio.TaskGroup) -> bool:
+        """Take what is free; whether that was all that a round may take."""
+        limit = min(CLAIM_AT_ONCE, MOST_RUNS - len(self._drives))
+        if limit <= 0:
+            return False
+        until_s = _now_s() + self.settings.lease_s
         try:
-            claimed = await claim_runs(
-                self.store, self.owner, lease_s=self.settings.lease_s, limit=MOST_RUNS - len(self._drives)
-            )
+            claimed = await claim_runs(self.store, self.owner, lease_s=self.settings.lease_s, limit=limit)
         except STORE_ERRORS:
             log.exception("claim_failed")
-            return
+            return False
         for run_id, token in claimed.items():
-            self._drives[run_id] = tasks.create_task(self._drive(run_id, token), name=f"drive {run_id}")
+            if run_id in self._drives:  # we were frozen past its lease, and have just taken it from ourselves
+                self._cut_off(run_id, "lease_lost")
+                await self._release(run_id, token)
+                continue
+            task = tasks.create_task(self._drive(run_id, token), name=f"drive {run_id}")
+            self._drives[run_id] = Drive(task=task, token=token, until_s=until_s)
+        return len(claimed) == limit
 
     async def _drive(self, run_id: str, token: int) -> None:
         try:
-            worker = await self.workers.choose(run_id)
-            ports = Ports(store=self.store, clock=self.clock, settings=self.settings, worker=worker, fence_token=token)
-            await Driver(loop=self.loop, saver=self.saver, ports=ports, artifacts=self.artifacts, run_id=run_id).drive()
+            with fenced(run_id, token):
+                worker = await self.workers.choose(run_id)
+                ports = Ports(
+                    store=self.store,
+                    clock=self.clock,
+                    settings=self.settings,
+                    worker=worker,
+                    fence_token=token,
+                    stop=self.stop,
+                )
+                await Driver(
+                    loop=self.loop, saver=self.saver, ports=ports, artifacts=self.artifacts, run_id=run_id
+                ).drive()
         except LeaseLost:
             log.warning("lease_lost", run_id=run_id)
+        except Stopped:
+            log.info("drive_left", run_id=run_id)
         except STORE_ERRORS:
-            log.exception("drive_broke_off", run_id=run_id)  # the lease ends by itself and the run is claimed again
+            log.exception("drive_broke_off", run_id=run_id)  # claimed again once the store is back
         finally:
             self._drives.pop(run_id, None)
-            await asyncio.shield(self._release(run_id, token))
+            await self._release(run_id, token)
 
     async def _release(self, run_id: str, token: int) -> None:
         try:
@@ -97,25 +140,60 @@ class Fleet:
         except STORE_ERRORS:
             log.exception("release_failed", run_id=run_id)  # the lease expires instead
 
-    async def _renew_forever(self) -> None:
+    async def _keep_leases(self) -> None:
+        """Renew in time; while that fails, stop each drive before its lease can have gone to somebody else."""
+        lease_s = self.settings.lease_s
         while True:
-            await asyncio.sleep(self.settings.lease_s / 3)
-            held = set(self._drives)
-            if not held:
-                continue
-            try:
-                kept = await renew_leases(self.store, self.owner, held, lease_s=self.settings.lease_s)
-            except STORE_ERRORS:
-                log.exception("renewal_failed")
-                continue
-            for run_id in held - kept:
-                self._cancel(run_id)
+            renewed = await self._renew(within_s=lease_s / 6)
+            if not renewed:
+                # The next failure is seen up to lease/15 + lease/6 from now, so a quarter of the lease is too little.
+                self._cut_off_expiring(within_s=lease_s / 4)
+            await asyncio.sleep(lease_s / 3 if renewed else lease_s / 15)
 
-    def _cancel(self, run_id: str) -> None:
-        task = self._drives.get(run_id)
-        if task is not None:
-            log.warning("lease_lost", run_id=run_id)
+    async def _renew(self, *, within_s: float) -> bool:
+        """Renew all leases; whether the store answered."""
+        held = {run_id: drive.token for run_id, drive in self._drives.items()}
+        if not held:
+            return True
+        until_s = _now_s() + self.settings.lease_s
+        try:
+            async with asyncio.timeout(within_s):
+                kept = await renew_leases(self.store, self.owner, held, lease_s=self.settings.lease_s)
+        except (TimeoutError, *STORE_ERRORS) as error:
+            log.warning("renewal_failed", error=f"{type(error).__name__}: {error}")
+            return False
+        for run_id, token in held.items():
+            drive = self._drives.get(run_id)
+            if drive is None or drive.token != token:
+                continue  # it has ended meanwhile
+            if run_id in kept:
+                drive.until_s = until_s
+            else:
+                self._cut_off(run_id, "lease_lost")
+        return True
+
+    def _cut_off_expiring(self, *, within_s: float) -> None:
+        for run_id, drive in self._drives.items():
+            if drive.until_s - _now_s() <= within_s:
+                self._cut_off(run_id, "lease_uncertain")
+
+    def _cut_off(self, run_id: str, reason: str) -> None:
+        log.warning(reason, run_id=run_id)
+        self._drives[run_id].task.cancel()
+
+    async def _drain(self) -> None:
+        """Let every drive come to its next boundary within `drain_s`; break off the others."""
+        drives = {drive.task for drive in self._drives.values()}
+        if not drives:
+            return
+        _, late = await asyncio.wait(drives, timeout=self.settings.drain_s)
+        for task in late:
             task.cancel()
+        log.info("drained", runs=len(drives), broken_off=len(late))
 
     async def _release_all(self) -> None:
-        await asyncio.gather(*self._drives.values(), return_exceptions=True)
+        try:
+            async with asyncio.timeout(RELEASE_WITHIN_S):
+                await release_all(self.store, self.owner)
+        except (TimeoutError, *STORE_ERRORS):
+            log.exception("release_failed")  # what is left expires

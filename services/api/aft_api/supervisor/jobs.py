@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from aft_api.db.fence import LeaseLost
 from aft_api.runs.events import record
-from aft_api.runs.leases import LeaseLost
 from aft_api.runs.repository import get_run, note_run
 from aft_api.supervisor.ports import Ports, RunFailed
 from aft_api.worker_client import JobKind, JobSpec, WorkerRefused, WorkerUnreachable
@@ -24,7 +24,15 @@ async def run_job(
     Raises:
         RunFailed: the worker cannot load the run.
         LeaseLost: the worker has seen a newer owner of the run.
+        Stopped: the process is to end; the job goes on at the worker, and is asked for again by the next.
     """
+    async with ports.stop.breaks_off():
+        return await _ended(ports, run_id, kind, job_id, spec, on_view)
+
+
+async def _ended(
+    ports: Ports, run_id: str, kind: JobKind, job_id: str, spec: JobSpec, on_view: OnView | None
+) -> JobView[Contract]:
     while True:
         try:
             await _ensure_loaded(ports, run_id)

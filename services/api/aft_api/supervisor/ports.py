@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from aft_api.clock import Clock
 from aft_api.db.engine import Store
 from aft_api.settings import Settings
+from aft_api.stop import Stop
 from aft_api.worker_client import WorkerClient
 from aft_contracts import Problem
 
@@ -26,3 +27,4 @@ class Ports:
     settings: Settings
     worker: WorkerClient
     fence_token: int
+    stop: Stop

@@ -3,36 +3,54 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, cast
 
 import aiosqlite
-import structlog
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from psycopg import AsyncConnection, AsyncCursor
-from psycopg.errors import DeadlockDetected, SerializationFailure
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from aft_api.runs.leases import LeaseLost
+from aft_api.db.engine import MOST_IDLE_S, idle_limit
+from aft_api.db.fence import Fence, LeaseLost, fence
 
-log = structlog.get_logger()
 SCHEMA = "langgraph"
-Fence = tuple[str, int]
-fence: ContextVar[Fence | None] = ContextVar("fence", default=None)
-"""(run id, lease token) of the driver whose context this is; LangGraph copies the context into its own tasks."""
+SETUP_KEY = 0x616675  # "afu"
+SETUP_WITHIN_S = 60.0
 
-_CLEAR = """
-DELETE FROM checkpoints WHERE thread_id = ? AND checkpoint_id < (
-    SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ?)
-"""
-_CLEAR_WRITES = """
-DELETE FROM writes WHERE thread_id = ? AND checkpoint_id < (
-    SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ?)
-"""
+# What belongs to the newest checkpoint stays, with the answers and questions that are pending on it.
+_FORGET = (
+    """
+    DELETE FROM checkpoint_writes WHERE thread_id = %(run_id)s AND checkpoint_id < (
+        SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = %(run_id)s)
+    """,
+    """
+    DELETE FROM checkpoints WHERE thread_id = %(run_id)s AND checkpoint_id < (
+        SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = %(run_id)s)
+    """,
+    """
+    DELETE FROM checkpoint_blobs old WHERE thread_id = %(run_id)s AND NOT EXISTS (
+        SELECT FROM checkpoints kept, jsonb_each_text(kept.checkpoint -> 'channel_versions') used
+        WHERE kept.thread_id = old.thread_id AND used.key = old.channel AND used.value = old.version)
+    """,
+)
+_FORGET_SQLITE = (
+    """
+    DELETE FROM writes WHERE thread_id = ? AND checkpoint_id < (
+        SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ?)
+    """,
+    """
+    DELETE FROM checkpoints WHERE thread_id = ? AND checkpoint_id < (
+        SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ?)
+    """,
+)
+
+
+class SetupLockTimeout(Exception):
+    """Another replica has been setting up LangGraph's tables for too long."""
 
 
 class FencedPostgresSaver(AsyncPostgresSaver):
@@ -53,14 +71,10 @@ class FencedPostgresSaver(AsyncPostgresSaver):
                 yield cursor
 
     async def forget_past(self, run_id: str) -> None:
-        """Keep only the newest checkpoint of a run; when another prune is in the way, the next one does it."""
-        held = fence.set(None)  # pruning opens its own transaction, and what it deletes nobody needs
-        try:
-            await self.aprune([run_id], strategy="keep_latest")
-        except (SerializationFailure, DeadlockDetected):
-            log.info("prune_postponed", run_id=run_id)
-        finally:
-            fence.reset(held)
+        """Keep only the newest checkpoint of a run; between two invocations, when nothing of it is being written."""
+        async with self._cursor() as cursor, cursor.connection.transaction():
+            for statement in _FORGET:
+                await cursor.execute(statement, {"run_id": run_id})
 
 
 class PrunedSqliteSaver(AsyncSqliteSaver):
@@ -69,8 +83,8 @@ class PrunedSqliteSaver(AsyncSqliteSaver):
     async def forget_past(self, run_id: str) -> None:
         """Keep only the newest checkpoint of a run."""
         async with self.lock:
-            await self.conn.execute(_CLEAR_WRITES, (run_id, run_id))
-            await self.conn.execute(_CLEAR, (run_id, run_id))
+            for statement in _FORGET_SQLITE:
+                await self.conn.execute(statement, (run_id, run_id))
             await self.conn.commit()
 
 
@@ -78,7 +92,9 @@ Saver = FencedPostgresSaver | PrunedSqliteSaver
 
 
 @asynccontextmanager
-async def open_saver(database_url: str | None, data_dir: Path) -> AsyncIterator[Saver]:
+async def open_saver(
+    database_url: str | None, data_dir: Path, *, most_idle_s: float = MOST_IDLE_S
+) -> AsyncIterator[Saver]:
     """The saver that fits the store, its tables in place."""
     serde = JsonPlusSerializer(allowed_msgpack_modules=None)
     if database_url is None:
@@ -99,7 +115,7 @@ async def open_saver(database_url: str | None, data_dir: Path) -> AsyncIterator[
             "prepare_threshold": 0,
             "row_factory": dict_row,
             "connect_timeout": 10,
-            "options": f"-c search_path={SCHEMA},public",
+            "options": f"-c search_path={SCHEMA},public {idle_limit(most_idle_s)}",
         },
     ) as pool:
         postgres = FencedPostgresSaver(cast(Any, pool), serde=serde)
@@ -107,19 +123,37 @@ async def open_saver(database_url: str | None, data_dir: Path) -> AsyncIterator[
         yield postgres
 
 
-async def set_up_postgres(conninfo: str) -> None:
-    """Create LangGraph's tables, one replica at a time; the others poll, for a waiter would block index builds."""
+async def set_up_postgres(conninfo: str, *, within_s: float = SETUP_WITHIN_S) -> None:
+    """Create LangGraph's tables, one replica at a time; the others poll, for a waiter would block index builds.
+
+    Raises:
+        SetupLockTimeout: another replica has not come to an end within `within_s`.
+    """
     async with await AsyncConnection.connect(
         conninfo, autocommit=True, prepare_threshold=0, row_factory=dict_row, connect_timeout=10
     ) as connection:
-        while True:
-            taken = await (await connection.execute("SELECT pg_try_advisory_lock(0x616675) AS taken")).fetchone()
-            if taken is not None and taken["taken"]:
-                break
-            await asyncio.sleep(0.05)
+        await _take_setup_lock(connection, within_s)
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         await connection.execute(f"SET search_path TO {SCHEMA}, public")
         await AsyncPostgresSaver(cast(Any, connection)).setup()
+
+
+async def _take_setup_lock(connection: AsyncConnection[DictRow], within_s: float) -> None:
+    try:
+        async with asyncio.timeout(within_s):
+            while not await _is_taken(connection):
+                await asyncio.sleep(0.05)
+    except TimeoutError as error:
+        raise SetupLockTimeout(
+            f"Another process has been setting up the tables of schema {SCHEMA!r} for {within_s:.0f} s. "
+            f"Stop it, or end the session that pg_locks shows with locktype advisory and objid {SETUP_KEY}."
+        ) from error
+
+
+async def _is_taken(connection: AsyncConnection[DictRow]) -> bool:
+    answer = await connection.execute("SELECT pg_try_advisory_lock(%s) AS taken", (SETUP_KEY,))
+    row = await answer.fetchone()
+    return row is not None and bool(row["taken"])
 
 
 async def _check_lease(cursor: AsyncCursor[DictRow], held: Fence) -> None:
