@@ -8,6 +8,7 @@ from benchmarks.simulated_worker.records import ROWS, progress_json, step_record
 from benchmarks.simulated_worker.worker import Job, SimulatedWorker
 
 DIGEST = "0" * 64
+STREAM = "the-only-one"
 
 
 def info_json(worker: SimulatedWorker) -> bytes:
@@ -35,10 +36,20 @@ def job_json(job: Job, now_s: float) -> bytes:
     end = job.start_step + done
     progress = progress_json(job.start_step, end, bad_row=job.bad_row)
     if job.ended:
-        status = "committed" if job.cancelled_after is None else "cancelled"
-        return _view(job, status, step=end, progress=progress, result=_window_json(job, end))
-    status = "accepted" if job.begun_at_s is None else "running"
-    return _view(job, status, step=end if done else None, progress=progress)
+        return _view(job, job.status(), step=end, progress=progress, result=_window_json(job, end))
+    return _view(job, job.status(), step=end if done else None, progress=progress)
+
+
+def changes_json(worker: SimulatedWorker, stream: str, after: int) -> bytes:
+    """Every job that has changed behind a place in the stream."""
+    is_ours = stream == STREAM
+    turned, stepped = worker.changed_since(after) if is_ours else ([], [])
+    changes = [_change(job, is_turn=True) for job in turned] + [_change(job, is_turn=False) for job in stepped]
+    return json.dumps({"stream": STREAM, "seq": worker.seq, "is_complete": is_ours, "changes": changes}).encode()
+
+
+def _change(job: Job, *, is_turn: bool) -> dict[str, Any]:
+    return {"kind": job.kind, "job_id": job.job_id, "status": job.status(), "is_turn": is_turn}
 
 
 def _view(job: Job, status: str, *, step: int | None = None, progress: bytes = b"[]", result: bytes = b"null") -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from benchmarks.simulated_worker.answers import info_json, job_json, loaded_json, problem_json
+from benchmarks.simulated_worker.answers import changes_json, info_json, job_json, loaded_json, problem_json
 from benchmarks.simulated_worker.worker import BAD_ROW, Job, SimulatedWorker
 
 ID_FIELDS = {
@@ -63,6 +63,8 @@ class SimulatedApp:
                 return Answer(status=200, body=b'{"status":"ok"}')
             case "GET", ["v1", "worker"]:
                 return Answer(status=200, body=info_json(self._worker))
+            case "GET", ["v1", "events"]:
+                return await self._changes(query)
             case "POST", ["v1", "checks"]:
                 return Answer(status=204)
             case "PUT", ["v1", "runs", run_id]:
@@ -120,6 +122,12 @@ class SimulatedApp:
             known = Job(kind=kind, job_id=job_id, spec_hash=request["spec_hash"], spec=spec, bad_row=bad_row)
             self._worker.accept(known)
         return self._view(known)
+
+    async def _changes(self, query: dict[str, str]) -> Answer:
+        stream, after = query.get("stream", ""), int(query.get("after", 0))
+        waits = {name: float(query.get(name, default)) for name, default in (("wait_s", 0.0), ("steps_wait_s", 1.0))}
+        await self._worker.wait_for_changes(after, **waits)
+        return Answer(status=200, body=changes_json(self._worker, stream, after))
 
     async def _get(self, job_id: str, wait_s: float, after_step: int) -> Answer:
         job = self._job(job_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,9 @@ class Job:
     cancelled_after: int | None = None
     """Steps after which it was told to stop."""
     ended: bool = False
+    told_seq: int = 0
+    """Place in the stream of changes of the step it was last told to stand at."""
+    told_steps: int = 0
 
     @property
     def run_id(self) -> str:
@@ -53,6 +57,12 @@ class Job:
         """Whether there is news for someone who knows of the steps up to `after_step`."""
         return self.ended or (self.kind == "windows" and self.start_step + self.steps_done(now_s) - 1 > after_step)
 
+    def status(self) -> str:
+        """Where it stands."""
+        if self.ended:
+            return "committed" if self.cancelled_after is None else "cancelled"
+        return "accepted" if self.begun_at_s is None else "running"
+
     def due_at_s(self, after_step: int) -> float | None:
         """When a step behind `after_step` will be done; None while nothing is trained."""
         if self.begun_at_s is None or self.kind != "windows":
@@ -77,14 +87,23 @@ class SimulatedWorker:
     """How often each window's training has ended in the weights."""
     misplaced: list[str] = field(default_factory=list)
     """Windows that did not begin where the weights stood."""
+    seq: int = 0
+    """Place in the stream of changes."""
+    turns: list[Job] = field(default_factory=list)
+    """Jobs whose status has changed, one for each place in `turn_seqs`."""
+    turn_seqs: list[int] = field(default_factory=list)
+    active: dict[str, Job] = field(default_factory=dict)
+    """Windows that are being trained."""
     _chance: random.Random = field(default_factory=lambda: random.Random(0))
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _turned: asyncio.Event = field(default_factory=asyncio.Event)
 
     def accept(self, job: Job) -> None:
         """Take up a job that is new."""
         self.jobs[job.job_id] = job
         if job.kind != "windows":
             job.ended = True
+            self._turn(job)
             return
         if job.start_step != self.steps.get(job.run_id, 0):
             self.misplaced.append(job.job_id)
@@ -135,13 +154,46 @@ class SimulatedWorker:
             except TimeoutError:
                 continue
 
+    def changed_since(self, seq: int) -> tuple[list[Job], list[Job]]:
+        """Jobs whose status, and other jobs whose step, has changed behind a place in the stream."""
+        now_s = asyncio.get_running_loop().time()
+        for job in self.active.values():
+            if (steps := job.steps_done(now_s)) != job.told_steps:
+                self.seq += 1
+                job.told_steps, job.told_seq = steps, self.seq
+        turned = {job.job_id: job for job in self.turns[bisect_right(self.turn_seqs, seq) :]}
+        stepped = [job for job in self.active.values() if job.told_seq > seq and job.job_id not in turned]
+        return list(turned.values()), stepped
+
+    async def wait_for_changes(self, seq: int, *, wait_s: float, steps_wait_s: float) -> None:
+        """Until a status has changed behind a place in the stream; steps alone are told less often."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + (min(wait_s, steps_wait_s) if self.active else wait_s)
+        try:
+            async with asyncio.timeout_at(until_s):
+                while not self.turn_seqs or self.turn_seqs[-1] <= seq:
+                    await self._turned.wait()
+        except TimeoutError:
+            return
+
+    def _turn(self, job: Job) -> None:
+        self.seq += 1
+        self.turns.append(job)
+        self.turn_seqs.append(self.seq)
+        self._turned.set()
+        self._turned = asyncio.Event()
+
     def _begin(self, job: Job) -> None:
         loop = asyncio.get_running_loop()
+        self.active[job.job_id] = job
+        self._turn(job)
         job.begun_at_s = loop.time()
         loop.call_later(job.seconds, self._end, job)
 
     def _end(self, job: Job) -> None:
         if not job.ended:
             job.ended = True
+            self.active.pop(job.job_id, None)
+            self._turn(job)
             self.trainings[job.job_id] += 1
             self.steps[job.run_id] = job.start_step + job.num_steps
