@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from aft_api.healing.recent import Recent
 from aft_api.healing.robust import scale_of
+from aft_api.healing.robust_z import ORDINARY
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord
 
 
@@ -16,10 +18,18 @@ def find_drift(clean: Sequence[StepRecord], spec: DetectionSpec) -> tuple[Anomal
     """
     anomalies, total = [], 0.0
     cap = spec.cusum_drift + spec.cusum_threshold / 4
+    reference, lagged = Recent(spec.history_steps), iter(clean)
+    following = next(lagged, None)
     for step in clean:
-        z = elevation(step, clean, spec)
-        if z is None:
+        while following is not None and following.step <= step.step - spec.cusum_lag:
+            reference.add(following.loss)
+            following = next(lagged, None)
+        if len(reference) < spec.min_steps:
             continue
+        floor = _loss_floor(reference.upper_median)
+        if total == 0.0 and reference.most_z(step.loss, floor=floor) <= spec.cusum_drift * ORDINARY:
+            continue  # whatever z is exactly, it adds nothing
+        z = reference.scale(floor=floor).z(step.loss)
         total = max(0.0, total + min(z, cap) - spec.cusum_drift)
         if total > spec.cusum_threshold:
             anomalies.append(_anomaly(step, total, spec))

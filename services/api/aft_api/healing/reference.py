@@ -2,11 +2,13 @@
 
 import math
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
 
-from aft_api.healing.robust import log_or_none, scale_of
+from aft_api.healing.robust import log_or_none, scale_of_ordered
+from aft_api.healing.robust_z import ORDINARY
 from aft_contracts import DetectionSpec, SampleRecord, StepRecord
 
 NEAREST_SHARE = 2
@@ -29,14 +31,30 @@ LOG_NORM_FLOOR = 0.25
 """Smallest spread of the log of sample gradient norms that is believed."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Known:
-    """A clean sample's figures."""
+class _Known(NamedTuple):
+    """A clean sample's figures; a thousand of them are made for each window."""
 
     tokens: int
     loss: float
-    log_norm: float | None
+    grad_norm: float
     place: tuple[int, str]
+
+
+class _Domain:
+    """A domain's clean samples in order of length, with their lengths and losses apart, which are searched often."""
+
+    def __init__(self, known: list[_Known]) -> None:
+        self.known = sorted(known, key=attrgetter("tokens"))
+        self.tokens = [one.tokens for one in self.known]
+        self.losses = [one.loss for one in self.known]
+        self.places = Counter([one.place for one in known])
+
+    def nearest(self, tokens: int, *, at_least: int) -> slice:
+        """Where those nearest in length stand, in order of length."""
+        wanted = min(NEAREST_MOST, max(at_least, len(self.known) // NEAREST_SHARE)) + 1
+        middle = (bisect_left(self.tokens, tokens) + bisect_right(self.tokens, tokens)) // 2
+        start = max(0, min(middle - wanted // 2, len(self.known) - wanted))
+        return slice(start, start + wanted)
 
 
 class SampleReference:
@@ -48,19 +66,27 @@ class SampleReference:
 
     def __init__(self, steps: Iterable[StepRecord], spec: DetectionSpec) -> None:
         self._min_samples = spec.min_samples
-        self._known: dict[str, list[_Known]] = defaultdict(list)
+        known: dict[str, list[_Known]] = defaultdict(list)
         for step in steps:
             for sample in step.samples:
                 if sample.tokens > 0 and math.isfinite(sample.loss):
-                    self._known[sample.domain].append(_known(sample, step.step))
-        for known in self._known.values():
-            known.sort(key=_length)
+                    known[sample.domain].append(
+                        _Known(sample.tokens, sample.loss, sample.grad_norm, (step.step, sample.sample_id))
+                    )
+        self._domains = {name: _Domain(samples) for name, samples in known.items()}
 
     def loss_z(self, sample: SampleRecord, *, step: int) -> float | None:
         """Robust z of the sample's loss; None while fewer than `min_samples` others of its domain are known."""
         if not math.isfinite(sample.loss):
             return math.inf
         return self._z(sample, step, sample.loss, of=lambda known: known.loss, floor=_loss_floor)
+
+    def standing_out(self, sample: SampleRecord, *, step: int, at_least: float) -> float | None:
+        """The z of a loss that stands at least so far out; None for the others, which is soon seen of nearly all."""
+        if self._is_ordinary(sample, step, at_least):
+            return None
+        z = self.loss_z(sample, step=step)
+        return z if z is not None and z >= at_least else None
 
     def grad_norm_z(self, sample: SampleRecord, *, step: int) -> float | None:
         """Robust z of the log of the sample's gradient norm; None as for the loss, and for a norm of zero."""
@@ -69,7 +95,9 @@ class SampleReference:
         value = log_or_none(sample.grad_norm)
         if value is None:
             return None
-        return self._z(sample, step, value, of=lambda known: known.log_norm, floor=lambda _: LOG_NORM_FLOOR)
+        return self._z(
+            sample, step, value, of=lambda known: log_or_none(known.grad_norm), floor=lambda _: LOG_NORM_FLOOR
+        )
 
     def _z(
         self,
@@ -81,31 +109,31 @@ class SampleReference:
         floor: Callable[[float], float],
     ) -> float | None:
         near = self._nearest(sample, step)
-        values = [figure for known in near if (figure := of(known)) is not None]
+        values = sorted([figure for known in near if (figure := of(known)) is not None])
         if len(values) < self._min_samples:
             return None
         tokens = near[len(near) // 2].tokens
         shortness = math.sqrt(max(1.0, tokens / max(1, sample.tokens)))
-        return scale_of(values, floor=floor(sorted(values)[len(values) // 2])).z(value) / shortness
+        return scale_of_ordered(values, floor=floor(values[len(values) // 2])).z(value) / shortness
 
     def _nearest(self, sample: SampleRecord, step: int) -> list[_Known]:
         """Clean samples of the domain nearest in length, without this one; in order of length."""
-        known = self._known.get(sample.domain, [])
-        wanted = min(NEAREST_MOST, max(self._min_samples, len(known) // NEAREST_SHARE)) + 1
-        first = bisect_left(known, sample.tokens, key=_length)
-        middle = (first + bisect_right(known, sample.tokens, key=_length)) // 2
-        start = max(0, min(middle - wanted // 2, len(known) - wanted))
-        return [one for one in known[start : start + wanted] if one.place != (step, sample.sample_id)]
+        domain = self._domains.get(sample.domain)
+        if domain is None:
+            return []
+        near, place = domain.known[domain.nearest(sample.tokens, at_least=self._min_samples)], (step, sample.sample_id)
+        return [one for one in near if one.place != place] if place in domain.places else near
 
-
-def _length(known: _Known) -> int:
-    return known.tokens
-
-
-def _known(sample: SampleRecord, step: int) -> _Known:
-    return _Known(
-        tokens=sample.tokens, loss=sample.loss, log_norm=log_or_none(sample.grad_norm), place=(step, sample.sample_id)
-    )
+    def _is_ordinary(self, sample: SampleRecord, step: int, at_least: float) -> bool:
+        """Whether more than half of the nearest losses are so close below this one, or above, that no z of `at_least`
+        is possible: no spread is smaller than `LOSS_FLOOR_NATS`."""
+        domain = self._domains.get(sample.domain)
+        if domain is None or not math.isfinite(sample.loss):
+            return False
+        losses = domain.losses[domain.nearest(sample.tokens, at_least=self._min_samples)]
+        close = sample.loss - at_least * LOSS_FLOOR_NATS * ORDINARY
+        others = sum(map(close.__lt__, losses)) - domain.places[step, sample.sample_id]
+        return 2 * others > len(losses)
 
 
 def _loss_floor(loss: float) -> float:

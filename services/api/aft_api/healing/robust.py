@@ -1,6 +1,7 @@
 """Median and robust spread: statistics that a few bad values cannot move."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -39,11 +40,15 @@ def scale_of(values: Iterable[float], *, floor: float) -> Scale:
     spread = max(1.4826 * MAD, (q90 - median) / 1.2816) * (1 + 5/n). The second term is the MAD's equal for normal
     values and larger for a heavy upper tail, which the MAD does not see; values beyond `TRIM_Z` MADs do not enter it.
     """
-    ordered = sorted(values)
-    middle = _median(ordered)
-    deviation = MAD_TO_SD * _median(sorted(abs(value - middle) for value in ordered))
+    return scale_of_ordered(sorted(values), floor=floor)
+
+
+def scale_of_ordered(ordered: Sequence[float], *, floor: float) -> Scale:
+    """`scale_of` values that stand in order of size already."""
+    middle = median_of(ordered)
+    deviation = MAD_TO_SD * median_of(sorted([abs(value - middle) for value in ordered]))
     limit = middle + TRIM_Z * max(deviation, floor)
-    tail = UPPER_DECILE_TO_SD * (_ninth_decile([value for value in ordered if value <= limit]) - middle)
+    tail = UPPER_DECILE_TO_SD * (_ninth_decile(ordered[: bisect_right(ordered, limit)]) - middle)
     return Scale(median=middle, spread=max(max(deviation, tail) * (1 + SMALL_SAMPLE / len(ordered)), floor))
 
 
@@ -52,7 +57,8 @@ def log_or_none(norm: float) -> float | None:
     return math.log(norm) if math.isfinite(norm) and norm > 0 else None
 
 
-def _median(ordered: Sequence[float]) -> float:
+def median_of(ordered: Sequence[float]) -> float:
+    """The median of values that stand in order of size."""
     half = len(ordered) // 2
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 

@@ -1,11 +1,12 @@
 """Robust z detector: batch loss and log gradient norm against the clean steps before them."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from aft_api.healing.non_finite import is_finite
-from aft_api.healing.robust import log_or_none, scale_of
+from aft_api.healing.recent import Recent
+from aft_api.healing.robust import log_or_none
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord, Withheld
 
 
@@ -31,8 +32,9 @@ def sweep(steps: Iterable[StepRecord], spec: DetectionSpec, *, armed_from: int =
     anomalies: list[Anomaly] = []
     clean: list[StepRecord] = []
     streak: list[StepRecord] = []
+    references = _references(clean, spec)
     for step in steps:
-        found = _spikes(step, clean[-spec.history_steps :] if len(clean) >= spec.min_steps else (), spec)
+        found = _spikes(step, references, spec, is_armed=len(clean) >= spec.min_steps)
         anomalies += found
         if not is_finite(step) or step.withheld in (Withheld.SKIPPED, Withheld.NON_FINITE):
             continue
@@ -40,9 +42,12 @@ def sweep(steps: Iterable[StepRecord], spec: DetectionSpec, *, armed_from: int =
             streak.append(step)
             if len(streak) >= spec.max_rejections:
                 clean, streak = streak, []
+                references = _references(clean, spec)
         elif step.applied and step.step >= armed_from:
             clean.append(step)
             streak = []
+            for series, recent in references:
+                recent.add(series.of(step))
     return Sweep(anomalies=tuple(anomalies), clean=tuple(clean))
 
 
@@ -91,16 +96,29 @@ _SERIES = (
 )
 
 
-def _spikes(step: StepRecord, reference: Sequence[StepRecord], spec: DetectionSpec) -> list[Anomaly]:
+_References = list[tuple[_Series, Recent]]
+"""Each figure, with the last clean values of it."""
+
+ORDINARY = 1 - 1e-9
+"""A bound on z this far below the threshold says that the exact z is below it too, whatever rounding did."""
+
+
+def _references(clean: Iterable[StepRecord], spec: DetectionSpec) -> _References:
+    steps = tuple(clean)
+    return [(series, Recent(spec.history_steps, map(series.of, steps))) for series in _SERIES]
+
+
+def _spikes(step: StepRecord, references: _References, spec: DetectionSpec, *, is_armed: bool) -> list[Anomaly]:
     if step.withheld is Withheld.SKIPPED:
         return []
-    return [anomaly for series in _SERIES if (anomaly := _spike(series, step, reference, spec)) is not None]
+    found = (_spike(series, step, recent if is_armed else None, spec) for series, recent in references)
+    return [anomaly for anomaly in found if anomaly is not None]
 
 
-def _spike(series: _Series, step: StepRecord, reference: Sequence[StepRecord], spec: DetectionSpec) -> Anomaly | None:
+def _spike(series: _Series, step: StepRecord, recent: Recent | None, spec: DetectionSpec) -> Anomaly | None:
     value, threshold = series.of(step), series.threshold(spec)
     is_refused = step.withheld is series.withheld
-    score = None if value is None else _score(value, series, reference)
+    score = None if value is None or not recent else _score(value, series, recent, None if is_refused else threshold)
     if not is_refused and (score is None or score < threshold):
         return None
     return Anomaly(
@@ -113,9 +131,9 @@ def _spike(series: _Series, step: StepRecord, reference: Sequence[StepRecord], s
     )
 
 
-def _score(value: float, series: _Series, reference: Sequence[StepRecord]) -> float | None:
-    clean = [known for step in reference if (known := series.of(step)) is not None]
-    if not clean:
+def _score(value: float, series: _Series, recent: Recent, threshold: float | None) -> float | None:
+    """z of the value; None for one that is quickly seen to lie below the threshold, as nearly all do."""
+    floor = series.floor(recent.upper_median)
+    if threshold is not None and recent.most_z(value, floor=floor) < threshold * ORDINARY:
         return None
-    middle = sorted(clean)[len(clean) // 2]
-    return scale_of(clean, floor=series.floor(middle)).z(value)
+    return recent.scale(floor=floor).z(value)

@@ -1,10 +1,9 @@
 """Sample detector: one bad row in a batch, even where the batch's mean hides it."""
 
-import math
 from collections.abc import Iterable
 
 from aft_api.healing.reference import SampleReference
-from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, SampleRecord, StepRecord, Withheld
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord, Withheld
 
 
 def find_outliers(window: Iterable[StepRecord], reference: SampleReference, spec: DetectionSpec) -> tuple[Anomaly, ...]:
@@ -19,9 +18,13 @@ def find_outliers(window: Iterable[StepRecord], reference: SampleReference, spec
 def _outliers(step: StepRecord, reference: SampleReference, spec: DetectionSpec) -> Anomaly | None:
     if step.withheld is Withheld.SKIPPED:
         return None
-    scored = [(_score(sample, step.step, reference), sample) for sample in step.samples if sample.tokens > 0]
+    scored = (
+        (reference.standing_out(sample, step=step.step, at_least=spec.sample_z), sample)
+        for sample in step.samples
+        if sample.tokens > 0
+    )
     outliers = sorted(
-        ((score, sample) for score, sample in scored if score >= spec.sample_z), key=lambda pair: pair[0], reverse=True
+        ((score, sample) for score, sample in scored if score is not None), key=lambda pair: pair[0], reverse=True
     )
     if not outliers:
         return None
@@ -35,8 +38,3 @@ def _outliers(step: StepRecord, reference: SampleReference, spec: DetectionSpec)
         applied=step.applied,
         sample_ids=tuple(sample.sample_id for _, sample in outliers),
     )
-
-
-def _score(sample: SampleRecord, step: int, reference: SampleReference) -> float:
-    z = reference.loss_z(sample, step=step)
-    return -math.inf if z is None else z
