@@ -54,12 +54,13 @@ from .schedule import BlacklistEntry, Branch, ClipChange, MixSegment, RateChange
 from .source import ColumnMap, DataFormat, SampleBy, SourceSpec
 from .state import State
 from .window import CheckpointRef, WindowResult, WindowSpec, WorkerNote, window_id_of
-from .worker import DomainSize, LoadedRun, LoadStatus, RunLoad, WorkerInfo
+from .worker import PROTOCOL, DomainSize, LoadedRun, LoadStatus, RunLoad, WorkerInfo
 
 __all__ = [
     "ENDED",
     "FINISHED",
     "MOVES",
+    "PROTOCOL",
     "AnalysisResult",
     "AnalysisSpec",
     "Anomaly",

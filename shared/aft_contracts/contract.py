@@ -5,13 +5,16 @@ import json
 import math
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import AllowInfNan, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationInfo
 
 
 class Contract(BaseModel):
-    """A frozen value that both services speak; an unknown field is an error, not a surprise."""
+    """A frozen value that both services speak; an unknown field is an error, not a surprise, and so is a number that
+    is not finite, but for those that are `Measured`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
+    )
 
 
 def digest_of(contract: Contract) -> str:
@@ -28,16 +31,17 @@ def _number_or_word(value: float) -> float | str:
     return value
 
 
-def _word_to_number(value: Any) -> Any:
-    return (
-        {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}.get(value, value)
-        if isinstance(value, str)
-        else value
-    )
+def _word_to_number(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, str):
+        return {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}.get(value, value)
+    if info.mode == "json" and isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"JSON has no number {value}; send it as a string")
+    return value
 
 
 Measured = Annotated[
     float,
+    AllowInfNan(True),
     BeforeValidator(_word_to_number),
     PlainSerializer(_number_or_word, when_used="json"),
 ]

@@ -21,6 +21,7 @@ class EventKind(StrEnum):
     RUN_STOPPED = "run_stopped"
     WINDOW_COMMITTED = "window_committed"
     WINDOW_FAILED = "window_failed"
+    JOB_FAILED = "job_failed"
     WORKER_NOTE = "worker_note"
     WORKER_UNREACHABLE = "worker_unreachable"
     ANOMALY_DETECTED = "anomaly_detected"

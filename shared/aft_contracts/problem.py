@@ -1,10 +1,22 @@
 """Problem: an error in words and with a stable code (RFC 9457)."""
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from .contract import Contract
+
+
+def _storable(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts, if JSON can carry them: numbers that are not finite would be refused by a store, and later."""
+    pending: list[Any] = [facts]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"holds the number {value}, which JSON does not have")
+        pending += value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return facts
 
 
 class Problem(Contract):
@@ -20,5 +32,5 @@ class Problem(Contract):
     """Stable snake_case code."""
     detail: str
     """What happened, with the value given and the remedy."""
-    facts: dict[str, Any] = {}
+    facts: Annotated[dict[str, Any], AfterValidator(_storable)] = {}
     """Ids and figures that belong to it."""

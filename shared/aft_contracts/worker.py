@@ -8,13 +8,16 @@ from .contract import Contract
 from .problem import Problem
 from .run_spec import RunSpec
 
+PROTOCOL = "v1"
+"""Version of the protocol that these contracts spell; another one is another language."""
+
 
 class WorkerInfo(Contract):
     """Who a worker is and what it runs."""
 
     worker_id: str
     """Its name, the same after a restart."""
-    protocol: str = "v1"
+    protocol: str = PROTOCOL
     """Version of the protocol it speaks."""
     platform: str
     """`cpu`, `gpu` or `tpu`."""

@@ -8,17 +8,17 @@ from typing import Any, Literal, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
+from aft_api.answers import JobSpec
 from aft_api.errors import AftError
 from aft_contracts import (
+    PROTOCOL,
     AnalysisResult,
-    AnalysisSpec,
     Checkpoints,
     Contract,
     DataPreview,
     EvaluationResult,
-    EvaluationSpec,
-    ExportJob,
     ExportResult,
     JobRequest,
     JobView,
@@ -31,13 +31,11 @@ from aft_contracts import (
     SampleOrder,
     SamplesReport,
     WindowResult,
-    WindowSpec,
     WorkerInfo,
     digest_of,
 )
 
 JobKind = Literal["windows", "analyses", "evaluations", "exports"]
-JobSpec = WindowSpec | AnalysisSpec | EvaluationSpec | ExportJob
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 VIEWS: dict[JobKind, type[JobView[Any]]] = {
@@ -53,6 +51,13 @@ VERIFY_S = 600.0
 """To read and hash every checkpoint of a run."""
 SAMPLES_S = 120.0
 """Longest wait for a report of samples, in seconds: the worker reads the run's whole ledger for it."""
+GRACE_S = 10.0
+"""How much longer than a worker was asked to take an answer may, from the first byte sent to the last one read."""
+LONGEST_ANSWER_BYTES = 64 * 2**20
+"""More than any answer needs: a window of 10,000 steps of 32 rows is some 50 MB."""
+LONGEST_REPORT_BYTES = 4 * 2**30
+"""A report of samples has a line for each row of the data."""
+JSON_TYPE = "application/json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +70,26 @@ class SampleQuery:
     form: ReportFormat
 
 
-class WorkerUnreachable(AftError):
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """What came back, whole."""
+
+    status: int
+    media_type: str
+    content: bytes
+
+
+class WorkerFailure(AftError):
+    """The worker did not do what it was asked."""
+
+
+class WorkerUnreachable(WorkerFailure):
     """The worker does not answer."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
-class WorkerRefused(AftError):
+class WorkerRefused(WorkerFailure):
     """The worker answered with an error."""
 
     status = HTTPStatus.BAD_GATEWAY
@@ -81,7 +99,7 @@ class WorkerRefused(AftError):
         super().__init__(reported.detail, code=reported.code, status=reported.status)
 
 
-class WorkerAnswerInvalid(AftError):
+class WorkerAnswerInvalid(WorkerFailure):
     """The worker's answer is not what the protocol says."""
 
     status = HTTPStatus.BAD_GATEWAY
@@ -94,8 +112,14 @@ class WorkerClient:
         self._http, self.base_url = http, base_url.rstrip("/")
 
     async def info(self) -> WorkerInfo:
-        """Who it is and what it holds."""
-        return await self._call("GET", "/v1/worker", WorkerInfo, answer_s=5.0)
+        """Who it is and what it holds; a worker of another protocol is none of ours, whatever else it says."""
+        info = await self._call("GET", "/v1/worker", WorkerInfo, answer_s=5.0)
+        if info.protocol != PROTOCOL:
+            raise WorkerAnswerInvalid(
+                f"The worker at {self.base_url} speaks protocol {info.protocol!r}, this API {PROTOCOL!r}. "
+                "Run both from the same version of aft."
+            )
+        return info
 
     async def check(self, spec: RunSpec) -> None:
         """Have it look at a spec's model and data without loading them."""
@@ -150,14 +174,15 @@ class WorkerClient:
         if query.domain is not None:
             params["domain"] = query.domain
         path = f"/v1/runs/{run_id}/samples"
-        response = await self._send("GET", path, params=params, answer_s=SAMPLES_S)
-        given = response.headers.get("content-type", "")
-        if given != query.form.media_type:
-            raise WorkerAnswerInvalid(f"{self.base_url} was asked for {query.form.media_type} and sent {given!r}.")
+        answer = await self._send("GET", path, params=params, answer_s=SAMPLES_S, most_bytes=LONGEST_REPORT_BYTES)
+        if answer.media_type != query.form.media_type:
+            raise WorkerAnswerInvalid(
+                f"{self.base_url} was asked for {query.form.media_type} and sent {answer.media_type!r}."
+            )
         if query.form is ReportFormat.JSON:
             # A thread, because a report of all samples of a large run takes a while to check.
-            await asyncio.to_thread(self._checked, SamplesReport, f"GET {path}", response)
-        return response.content
+            await asyncio.to_thread(self._checked, SamplesReport, f"GET {path}", answer)
+        return answer.content
 
     async def _job(
         self,
@@ -186,17 +211,29 @@ class WorkerClient:
         params: dict[str, float] | None = None,
         answer_s: float = ANSWER_S,
     ) -> ModelT:
-        response = await self._send(method, path, body=body, params=params, answer_s=answer_s)
-        return self._checked(shape, f"{method} {path}", response)
+        answer = await self._send(method, path, body=body, params=params, answer_s=answer_s)
+        return self._checked(shape, f"{method} {path}", answer)
 
-    def _checked(self, shape: type[ModelT], asked: str, response: httpx.Response) -> ModelT:
+    def _checked(self, shape: type[ModelT], asked: str, answer: _Answer) -> ModelT:
+        said = f"{asked} at {self.base_url} answered {answer.status}"
+        if not answer.media_type.startswith(JSON_TYPE):
+            raise WorkerAnswerInvalid(f"{said} with {answer.media_type or 'no content type'!r}, not {JSON_TYPE}.")
         try:
-            return shape.model_validate_json(response.content)
+            checked = shape.model_validate_json(answer.content)
         except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the document"
             raise WorkerAnswerInvalid(
-                f"{asked} at {self.base_url} answered {response.status_code} with something that is not a "
-                f"{shape.__name__}: {error.errors()[0]['msg']}. Check that the worker's version fits this API's."
+                f"{said} with something that is not a {shape.__name__}: {place}: {first['msg']}. "
+                "Check that the worker's version fits this API's."
             ) from error
+        self._refuse_nul(said, answer.content)
+        return checked
+
+    def _refuse_nul(self, said: str, content: bytes) -> None:
+        """Postgres keeps no text with a NUL: past this point the run's driver would stumble over it for ever."""
+        if b"\\u0000" in content and _holds_nul(from_json(content)):
+            raise WorkerAnswerInvalid(f"{said} with text that holds the character NUL.")
 
     async def _send(
         self,
@@ -206,30 +243,61 @@ class WorkerClient:
         body: BaseModel | None = None,
         params: Mapping[str, str | float] | None = None,
         answer_s: float,
-    ) -> httpx.Response:
+        most_bytes: int = LONGEST_ANSWER_BYTES,
+    ) -> _Answer:
+        limit_s = answer_s + GRACE_S
+        request = self._http.build_request(
+            method,
+            self.base_url + path,
+            content=None if body is None else body.model_dump_json(),
+            headers={"content-type": JSON_TYPE},
+            params=params,
+            timeout=httpx.Timeout(limit_s, connect=5.0),
+        )
         try:
-            response = await self._http.request(
-                method,
-                self.base_url + path,
-                content=None if body is None else body.model_dump_json(),
-                headers={"content-type": "application/json"},
-                params=params,
-                timeout=httpx.Timeout(answer_s + 10.0, connect=5.0),
-            )
-        except httpx.HTTPError as error:
+            # Of the client's own limits none is on the whole: a byte now and then would be waited for without end.
+            async with asyncio.timeout(limit_s):
+                answer = await self._whole(request, most_bytes)
+        except (TimeoutError, httpx.HTTPError) as error:
             raise WorkerUnreachable(
                 f"The worker at {self.base_url} does not answer ({type(error).__name__}). "
                 "Start it with `aft worker`, or correct AFT_WORKER_URLS.",
                 url=self.base_url,
             ) from error
-        if response.is_success:
-            return response
-        raise WorkerRefused(self._reported(response))
+        if HTTPStatus(200) <= answer.status < HTTPStatus(300):
+            return answer
+        raise WorkerRefused(self._reported(answer))
 
-    def _reported(self, response: httpx.Response) -> Problem:
+    async def _whole(self, request: httpx.Request, most_bytes: int) -> _Answer:
+        response = await self._http.send(request, stream=True)
         try:
-            return Problem.model_validate_json(response.content)
+            content = bytearray()
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > most_bytes:
+                    raise WorkerAnswerInvalid(
+                        f"{request.method} {request.url.path} at {self.base_url} answered with more than "
+                        f"{most_bytes} bytes; the rest was not read."
+                    )
+        finally:
+            await response.aclose()
+        media_type = response.headers.get("content-type", "")
+        return _Answer(status=response.status_code, media_type=media_type, content=bytes(content))
+
+    def _reported(self, answer: _Answer) -> Problem:
+        try:
+            reported = Problem.model_validate_json(answer.content)
         except ValidationError as error:
             raise WorkerAnswerInvalid(
-                f"{self.base_url} answered {response.status_code} without a problem document."
+                f"{self.base_url} answered {answer.status} without a problem document."
             ) from error
+        self._refuse_nul(f"{self.base_url} answered {answer.status}", answer.content)
+        return reported
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_holds_nul(part) for pair in value.items() for part in pair)
+    if isinstance(value, list):
+        return any(map(_holds_nul, value))
+    return isinstance(value, str) and "\x00" in value

@@ -3,70 +3,184 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from aft_api.answers import JobSpec, Misfit, job_misfit, load_misfit
 from aft_api.db.fence import LeaseLost
 from aft_api.runs.events import record
 from aft_api.runs.repository import get_run, note_run
 from aft_api.supervisor.ports import Ports, RunFailed
-from aft_api.worker_client import JobKind, JobSpec, WorkerRefused, WorkerUnreachable
-from aft_contracts import ENDED, Contract, EventKind, JobView, LoadStatus, RunLoad, RunSpec
+from aft_api.worker_client import JobKind, WorkerAnswerInvalid, WorkerRefused, WorkerUnreachable
+from aft_contracts import (
+    ENDED,
+    Contract,
+    EventKind,
+    JobView,
+    LoadedRun,
+    LoadStatus,
+    Problem,
+    RunLoad,
+    RunSpec,
+    digest_of,
+)
 
 RETRY_CODES = frozenset({"run_not_loaded", "no_free_slot", "job_not_found"})
 """Answers of a worker that is well but not ready: it restarted, or other runs fill it."""
 
+MAX_ATTEMPTS = 5
+"""Attempts at one job that a worker answers with a failure or with nonsense."""
+
+LEAST_POLL_S = 0.1
+"""Pause before a worker that answers a long poll at once, and with nothing new, is asked again."""
+
 OnView = Callable[[JobView[Contract]], Awaitable[None]]
+
+
+class JobFailed(Exception):
+    """An attempt at a job failed, or what came of it cannot be believed; another one may succeed."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(problem.detail)
 
 
 async def run_job(
     ports: Ports, run_id: str, kind: JobKind, job_id: str, spec: JobSpec, *, on_view: OnView | None = None
 ) -> JobView[Contract]:
-    """The ended job. Waits as long as it takes: a worker that does not answer is asked again until it does.
+    """The job, ended, with a result that fits what was asked.
+
+    Waits as long as it takes: a worker that does not answer is asked again until it does.
 
     Raises:
+        JobFailed: the worker says that it failed, refuses it, or answers what cannot be.
         RunFailed: the worker cannot load the run.
         LeaseLost: the worker has seen a newer owner of the run.
         Stopped: the process is to end; the job goes on at the worker, and is asked for again by the next.
     """
     async with ports.stop.breaks_off():
-        return await _ended(ports, run_id, kind, job_id, spec, on_view)
+        return await _patiently(ports, run_id, kind, job_id, spec, on_view)
 
 
-async def _ended(
+async def _patiently(
     ports: Ports, run_id: str, kind: JobKind, job_id: str, spec: JobSpec, on_view: OnView | None
 ) -> JobView[Contract]:
     while True:
         try:
-            await _ensure_loaded(ports, run_id)
-            view = await ports.worker.put(kind, job_id, spec, ports.fence_token)
-            await _note_reachable(ports, run_id)
-            while view.status not in ENDED:
-                if on_view is not None:
-                    await on_view(view)
-                after_step = view.progress[-1].step if view.progress else -1
-                view = await ports.worker.get(kind, job_id, wait_s=ports.settings.poll_s, after_step=after_step)
+            view = await _ended(ports, run_id, kind, job_id, spec, on_view)
         except WorkerUnreachable as error:
             await _note_unreachable(ports, run_id, error)
         except WorkerRefused as error:
             if error.reported.code == "stale_fence":
                 raise LeaseLost(run_id) from error
             if error.reported.code not in RETRY_CODES:
-                raise
+                raise JobFailed(error.reported) from error
+        except WorkerAnswerInvalid as error:
+            raise JobFailed(error.problem) from error
         else:
+            if view.problem is not None:
+                raise JobFailed(view.problem)
             return view
         await asyncio.sleep(ports.settings.retry_s)
 
 
-async def _ensure_loaded(ports: Ports, run_id: str) -> None:
+async def patient_job(ports: Ports, run_id: str, kind: JobKind, job_id: str, spec: JobSpec) -> Contract:
+    """The result of a job. A failed attempt is recorded and, after a pause, made again.
+
+    Raises:
+        JobFailed: the last attempt failed too.
+        RunFailed, LeaseLost: as `run_job`.
+    """
+    attempts = 0
+    while True:
+        try:
+            view = await run_job(ports, run_id, kind, job_id, spec)
+        except JobFailed as failure:
+            attempts += 1
+            await _note_failure(ports, run_id, job_id, attempts, failure.problem)
+            if attempts >= MAX_ATTEMPTS:
+                raise
+            await pause_after(ports, attempts)
+        else:
+            assert view.result is not None, "a job without a result is judged a misfit"
+            return view.result
+
+
+async def pause_after(ports: Ports, attempts: int) -> None:
+    """Wait before the next attempt, twice as long after each: a disk that is full now may not be in a while."""
+    async with ports.stop.breaks_off():
+        await asyncio.sleep(ports.settings.retry_s * 2 ** (attempts - 1))
+
+
+async def _ended(
+    ports: Ports, run_id: str, kind: JobKind, job_id: str, spec: JobSpec, on_view: OnView | None
+) -> JobView[Contract]:
+    """The job, ended; every view of it fits the job that was asked for."""
+    run = await _ensure_loaded(ports, run_id)
+    spec_hash = digest_of(spec)
+    view = await ports.worker.put(kind, job_id, spec, ports.fence_token)
+    await _note_reachable(ports, run_id)
+    while True:
+        _refuse(ports, job_misfit(view, spec, spec_hash, run))
+        if view.status in ENDED:
+            return view
+        if on_view is not None:
+            await on_view(view)
+        view = await _next_view(ports, kind, job_id, view)
+
+
+async def _next_view(ports: Ports, kind: JobKind, job_id: str, known: JobView[Contract]) -> JobView[Contract]:
+    """The job once there is news of it, or the wait is over."""
+    after_step = known.progress[-1].step if known.progress else -1
+    asked_at = asyncio.get_running_loop().time()
+    view = await ports.worker.get(kind, job_id, wait_s=ports.settings.poll_s, after_step=after_step)
+    if view.status is known.status and len(view.progress) <= len(known.progress):
+        await _sleep_out(asked_at)
+    return view
+
+
+async def _sleep_out(asked_at: float) -> None:
+    """Ends no sooner than `LEAST_POLL_S` after `asked_at`, by the loop's clock."""
+    await asyncio.sleep(max(0.0, asked_at + LEAST_POLL_S - asyncio.get_running_loop().time()))
+
+
+async def _ensure_loaded(ports: Ports, run_id: str) -> RunSpec:
+    """The run's spec, once the worker holds the run."""
     async with ports.store.reads() as session:
         row = await get_run(session, run_id)
-    loaded = await ports.worker.load(RunLoad(run_id=run_id, spec=RunSpec.model_validate(row.spec)), ports.fence_token)
-    while loaded.status is LoadStatus.LOADING:
-        loaded = await ports.worker.loaded(run_id, wait_s=ports.settings.poll_s)
-    if loaded.status is LoadStatus.FAILED and loaded.problem is not None:
-        raise RunFailed(loaded.problem)
+    load = RunLoad(run_id=run_id, spec=RunSpec.model_validate(row.spec))
+    loaded = await _loaded(ports, load)
+    if loaded.problem is not None:
+        # Below 500 it is about what was asked for and will not change; the rest may be better next time.
+        raise RunFailed(loaded.problem) if loaded.problem.status < 500 else JobFailed(loaded.problem)
     domains = {name: size.model_dump(mode="json") for name, size in loaded.domains.items()}
     if domains != row.domains:
         async with ports.store.sessions.begin() as session:
             await note_run(session, run_id, domains=domains)
+    return load.spec
+
+
+async def _loaded(ports: Ports, load: RunLoad) -> LoadedRun:
+    loaded = await ports.worker.load(load, ports.fence_token)
+    while True:
+        _refuse(ports, load_misfit(loaded, load))
+        if loaded.status is not LoadStatus.LOADING:
+            return loaded
+        asked_at = asyncio.get_running_loop().time()
+        loaded = await ports.worker.loaded(load.run_id, wait_s=ports.settings.poll_s)
+        if loaded.status is LoadStatus.LOADING:
+            await _sleep_out(asked_at)
+
+
+def _refuse(ports: Ports, misfit: Misfit) -> None:
+    if misfit is not None:
+        raise WorkerAnswerInvalid(f"An answer of the worker at {ports.worker.base_url} {misfit}.")
+
+
+async def _note_failure(ports: Ports, run_id: str, job_id: str, attempts: int, problem: Problem) -> None:
+    async with ports.store.sessions.begin() as session:
+        await record(
+            session, run_id, EventKind.JOB_FAILED,
+            f"{job_id} failed, attempt {attempts} of {MAX_ATTEMPTS}: {problem.detail}",
+            key=f"{job_id}:{ports.fence_token}:{attempts}", clock=ports.clock, code=problem.code, job_id=job_id,
+        )  # fmt: skip
 
 
 async def _note_unreachable(ports: Ports, run_id: str, error: WorkerUnreachable) -> None:

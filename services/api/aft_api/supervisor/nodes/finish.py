@@ -9,9 +9,9 @@ from aft_api.reviews.repository import withdraw_reviews
 from aft_api.runs.events import record
 from aft_api.runs.repository import get_run, move_run, note_run
 from aft_api.runs.schedules import latest_schedule
-from aft_api.supervisor.jobs import run_job
+from aft_api.supervisor.jobs import JobFailed, patient_job
 from aft_api.supervisor.ports import Ports, RunFailed
-from aft_api.worker_client import WorkerRefused, WorkerUnreachable
+from aft_api.worker_client import WorkerFailure
 from aft_contracts import EventKind, ExportJob, ExportResult, RunSpec, RunStatus, State
 
 STOP_PATIENCE_S = 60.0
@@ -61,23 +61,24 @@ async def _export(ports: Ports, run_id: str, spec: RunSpec, *, step: int) -> Non
         adapter=spec.export.adapter and not full,
         merged=spec.export.merged or full,
     )
-    view = await run_job(ports, run_id, "exports", job.export_id, job)
-    if not isinstance(view.result, ExportResult):
-        assert view.problem is not None
-        raise RunFailed(view.problem)
-    written = [path for path in (view.result.adapter_path, view.result.merged_path) if path]
+    try:
+        result = await patient_job(ports, run_id, "exports", job.export_id, job)
+    except JobFailed as failure:
+        raise RunFailed(failure.problem) from failure
+    assert isinstance(result, ExportResult), "another result is judged a misfit"
+    written = [path for path in (result.adapter_path, result.merged_path) if path]
     async with ports.store.sessions.begin() as session:
-        await note_run(session, run_id, export=view.result.model_dump(mode="json"))
+        await note_run(session, run_id, export=result.model_dump(mode="json"))
         await record(
             session, run_id, EventKind.EXPORTED, f"Wrote {', '.join(written) or 'nothing'}.",
-            key=job.export_id, clock=ports.clock, step=step, export=view.result.model_dump(mode="json"),
+            key=job.export_id, clock=ports.clock, step=step, export=result.model_dump(mode="json"),
         )  # fmt: skip
 
 
 async def _release(ports: Ports, run_id: str) -> None:
     try:
         await ports.worker.release(run_id, ports.fence_token)
-    except (WorkerUnreachable, WorkerRefused):
+    except WorkerFailure:
         return  # a worker that restarted holds nothing; one that is gone holds nothing either
 
 

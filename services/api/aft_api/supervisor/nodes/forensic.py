@@ -8,7 +8,7 @@ from aft_api.healing.suspects import find_suspects
 from aft_api.runs.diagnoses import add_diagnosis, get_diagnosis
 from aft_api.runs.events import record
 from aft_api.supervisor.evidence import Evidence, gather
-from aft_api.supervisor.jobs import run_job
+from aft_api.supervisor.jobs import JobFailed, patient_job
 from aft_api.supervisor.ports import Ports
 from aft_contracts import (
     AnalysisResult,
@@ -90,10 +90,12 @@ async def _replay(
         analysis_id, window.run_id, window.schedule, cluster, suspects, evidence.spec.repair,
         window_start=window.start_step,
     )  # fmt: skip
-    view = await run_job(ports, window.run_id, "analyses", analysis_id, asked)
-    if isinstance(view.result, AnalysisResult):
-        return view.result
-    return view.problem.detail if view.problem else f"the worker gave no result ({view.status})"
+    try:
+        result = await patient_job(ports, window.run_id, "analyses", analysis_id, asked)
+    except JobFailed as failure:
+        return failure.problem.detail
+    assert isinstance(result, AnalysisResult), "another result is judged a misfit"
+    return result
 
 
 async def _write(ports: Ports, report: DiagnosisReport) -> None:

@@ -8,13 +8,11 @@ from aft_api.runs.commands import pending_commands
 from aft_api.runs.events import record
 from aft_api.runs.repository import get_run, note_run
 from aft_api.runs.windows import complete_window, fail_window, get_window, note_progress
-from aft_api.supervisor.jobs import run_job
+from aft_api.supervisor.jobs import MAX_ATTEMPTS, JobFailed, pause_after, run_job
 from aft_api.supervisor.planning import Place, plan_window
 from aft_api.supervisor.ports import Ports, RunFailed
 from aft_api.supervisor.scoring import score
-from aft_api.worker_client import WorkerAnswerInvalid
 from aft_contracts import (
-    Contract,
     EventKind,
     JobStatus,
     JobView,
@@ -24,8 +22,6 @@ from aft_contracts import (
     WindowResult,
     WindowSpec,
 )
-
-MAX_ATTEMPTS = 3
 
 
 async def train(state: State, runtime: Runtime[Ports]) -> State:
@@ -63,13 +59,10 @@ async def _train_window(ports: Ports, spec: WindowSpec) -> WindowResult:
     while True:
         try:
             view = await run_job(ports, spec.run_id, "windows", spec.window_id, spec, on_view=on_view)
-        except WorkerAnswerInvalid as error:
-            await _fail(ports, spec, error.problem)
+        except JobFailed as failure:
+            await pause_after(ports, await _fail(ports, spec, failure.problem))
             continue
-        if view.status is JobStatus.FAILED or not _fits(view.result, spec):
-            await _fail(ports, spec, view.problem or _misfit(view, spec))
-            continue
-        assert isinstance(view.result, WindowResult)
+        assert isinstance(view.result, WindowResult), "another result is judged a misfit"
         await _commit(ports, spec, view.result)
         return view.result
 
@@ -101,8 +94,8 @@ async def _commit(ports: Ports, spec: WindowSpec, result: WindowResult) -> None:
             )  # fmt: skip
 
 
-async def _fail(ports: Ports, spec: WindowSpec, problem: Problem) -> None:
-    """Record a failed attempt.
+async def _fail(ports: Ports, spec: WindowSpec, problem: Problem) -> int:
+    """Record a failed attempt; how many there have been.
 
     Raises:
         RunFailed: it was the last one.
@@ -116,28 +109,4 @@ async def _fail(ports: Ports, spec: WindowSpec, problem: Problem) -> None:
         )  # fmt: skip
     if attempts >= MAX_ATTEMPTS:
         raise RunFailed(problem)
-
-
-def _fits(result: Contract | None, spec: WindowSpec) -> bool:
-    """Whether a result speaks of the steps that were asked for, in order and without a gap."""
-    if not isinstance(result, WindowResult) or result.window_id != spec.window_id:
-        return False
-    steps = [step.step for step in result.metrics.steps]
-    return (
-        result.start_step == spec.start_step
-        and result.end_step <= spec.start_step + spec.num_steps
-        and steps == list(range(result.start_step, result.end_step))
-        and result.checkpoint.step == result.end_step
-    )
-
-
-def _misfit(view: JobView[Contract], spec: WindowSpec) -> Problem:
-    return Problem(
-        title="The worker's answer is not what the protocol says.",
-        status=502,
-        code="worker_answer_invalid",
-        detail=(
-            f"The result of {spec.window_id} does not cover steps {spec.start_step} to "
-            f"{spec.start_step + spec.num_steps - 1} in order; its status was {view.status}."
-        ),
-    )
+    return attempts
