@@ -113,7 +113,9 @@ class Benchmark:
         few.append(await self._few("few runs, after", windows=case.windows))
         for name, drive in zip(("before", "after"), few, strict=True):
             report.add(f"{case.few} runs, {name}", watched("cpu_ms_per_window"), drive.cpu_ms_per_window)
-        report.add(str(case), SCALE, many.cpu_ms_per_window / np.mean([drive.cpu_ms_per_window for drive in few]))
+        report.add(
+            str(case), SCALE, many.cpu_ms_per_window / float(np.mean([drive.cpu_ms_per_window for drive in few]))
+        )
         await self._asking()
 
     async def _few(self, what: str, *, windows: int) -> Drive:

@@ -1,6 +1,5 @@
 """Schedules after repairs and commands."""
 
-import math
 from typing import Any
 
 import pytest
@@ -110,7 +109,6 @@ def test_a_mix_is_merged_with_the_one_that_holds() -> None:
         (Rollback(step=51), "only at step 50"),
         (SetMix(weights={"maths": 1.0}), "no training domain maths; it has chat, code"),
         (SetMix(weights={"chat": -1.0}), "not negative"),
-        (SetMix(weights={"chat": math.nan}), "finite"),
         (SetMix(weights={"chat": 0.0, "code": 0.0}), "above 0"),
     ],
 )

@@ -1,6 +1,5 @@
 """The run's course after a repair or a command: a new schedule, nothing else."""
 
-import math
 from collections.abc import Mapping
 
 from aft_api.healing.errors import CommandImpossible
@@ -110,9 +109,9 @@ def _merged_mix(changes: Mapping[str, float], current: Mapping[str, float]) -> d
             unknown=unknown,
             domains=sorted(current),
         )
-    wrong = {name: str(weight) for name, weight in changes.items() if not math.isfinite(weight) or weight < 0}
+    wrong = {name: weight for name, weight in changes.items() if weight < 0}
     if wrong:
-        raise CommandImpossible(f"Weights must be finite and not negative; given {wrong}.", weights=wrong)
+        raise CommandImpossible(f"Weights must be not negative; given {wrong}.", weights=wrong)
     merged = {**current, **changes}
     if not any(weight > 0 for weight in merged.values()):
         raise CommandImpossible("At least one domain needs a weight above 0.", domains=sorted(merged))
