@@ -20,6 +20,11 @@ from aft_api.db.fence import Fence, LeaseLost, fence
 SCHEMA = "langgraph"
 SETUP_KEY = 0x616675  # "afu"
 SETUP_WITHIN_S = 60.0
+VACUUM_EVERY = 200
+"""Prunes of this process between two vacuums. Each leaves some 3 KB that only a vacuum makes room of, and Postgres's
+own comes by once a minute at best: what the tables can grow to must not depend on how quick the windows are."""
+WAL_PAGES = 250
+"""SQLite's log is carried over at this length; its own habit of 1,000 pages would be most of what a run takes."""
 
 # What belongs to the newest checkpoint stays, with the answers and questions that are pending on it.
 _FORGET = (
@@ -56,6 +61,8 @@ class SetupLockTimeout(Exception):
 class FencedPostgresSaver(AsyncPostgresSaver):
     """A Postgres saver that writes nothing once the driver's lease has gone to somebody else."""
 
+    _forgotten = 0
+
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:  # noqa: ARG002
         # The stock method holds one asyncio.Lock around every operation even over a pool (langgraph #7259);
@@ -75,6 +82,14 @@ class FencedPostgresSaver(AsyncPostgresSaver):
         async with self._cursor() as cursor, cursor.connection.transaction():
             for statement in _FORGET:
                 await cursor.execute(statement, {"run_id": run_id})
+        self._forgotten += 1
+        if self._forgotten % VACUUM_EVERY == 0:
+            await self._vacuum()
+
+    async def _vacuum(self) -> None:
+        pool = cast("AsyncConnectionPool[AsyncConnection[DictRow]]", self.conn)
+        async with pool.connection() as connection:  # of its own: a vacuum runs in no transaction
+            await connection.execute("VACUUM (SKIP_LOCKED) checkpoints, checkpoint_blobs, checkpoint_writes")
 
 
 class PrunedSqliteSaver(AsyncSqliteSaver):
@@ -101,6 +116,7 @@ async def open_saver(
         async with aiosqlite.connect(data_dir / "checkpoints.db") as connection:
             saver = PrunedSqliteSaver(connection, serde=serde)
             await saver.setup()
+            await connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
             yield saver
         return
     conninfo = database_url.replace("postgresql+psycopg://", "postgresql://")
@@ -141,7 +157,7 @@ async def set_up_postgres(conninfo: str, *, within_s: float = SETUP_WITHIN_S) ->
 async def _take_setup_lock(connection: AsyncConnection[DictRow], within_s: float) -> None:
     try:
         async with asyncio.timeout(within_s):
-            while not await _is_taken(connection):
+            while not await _is_taken(connection):  # noqa: ASYNC110 - another process gives the lock back
                 await asyncio.sleep(0.05)
     except TimeoutError as error:
         raise SetupLockTimeout(
