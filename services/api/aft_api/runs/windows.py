@@ -30,6 +30,13 @@ async def get_window(session: AsyncSession, window_id: str) -> WindowRow | None:
     return await session.get(WindowRow, window_id, populate_existing=True)
 
 
+async def get_window_spec(session: AsyncSession, window_id: str) -> WindowSpec:
+    """What the window was to train; it must have been intended."""
+    return WindowSpec.model_validate(
+        (await session.scalars(select(WindowRow.spec).where(WindowRow.window_id == window_id))).one()
+    )
+
+
 async def list_windows(session: AsyncSession, run_id: str, *, from_index: int = 0) -> list[WindowView]:
     """Windows of a run from `from_index` on, in dispatch order."""
     rows = await session.scalars(
