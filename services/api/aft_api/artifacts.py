@@ -5,18 +5,30 @@ import json
 import os
 from pathlib import Path
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from aft_api.db.engine import Store
 from aft_api.runs.diagnoses import list_diagnoses
 from aft_api.runs.events import list_events
 from aft_api.runs.schedules import latest_schedule
-from aft_api.runs.windows import list_windows
-from aft_contracts import Event, Schedule
+from aft_api.runs.windows import find_windows
+from aft_contracts import Event, EventKind, Schedule
 
 PAGE = 500
+TAIL_BYTES = 65_536
+"""Of a file of events this much is read to find where it ends; no event is nearly as long."""
+MOVE_SCHEDULE = frozenset(
+    {EventKind.RUN_CREATED, EventKind.COMMAND_APPLIED, EventKind.REPAIR_CHOSEN, EventKind.MIX_CHANGED}
+)
+"""Events that a new version of the schedule may come with."""
 
 
 class Artifacts:
-    """Writes `<root>/<run_id>/{events.jsonl, windows/, diagnoses/, blacklist.json}`."""
+    """Writes `<root>/<run_id>/{events.jsonl, windows/, diagnoses/, blacklist.json}`.
+
+    The events say what else has changed, so each thing is read from the store and written once. They are appended last:
+    after a crash in between, all that belongs to them is written again.
+    """
 
     def __init__(self, store: Store, root: Path) -> None:
         self._store, self._root = store, root
@@ -28,28 +40,29 @@ class Artifacts:
         while True:
             async with self._store.reads() as session:
                 events = await list_events(session, run_id, after_seq=after_seq, limit=PAGE)
-            if not events:
-                break
-            await asyncio.to_thread(_append, folder / "events.jsonl", events)
+                documents = await _documents(session, run_id, events)
+            await asyncio.to_thread(_write, folder, documents, events)
+            if len(events) < PAGE:
+                return
             after_seq = events[-1].seq
-        written = await asyncio.to_thread(_written_windows, folder / "windows")
-        async with self._store.reads() as session:
-            documents = {
-                f"windows/{window.index:05d}.json": window.model_dump_json(indent=1)
-                for window in await list_windows(session, run_id, from_index=written)
-                if window.result is not None
-            }
-            for number, report in enumerate(await list_diagnoses(session, run_id)):
-                documents[f"diagnoses/{number:03d}.json"] = report.model_dump_json(indent=1)
-            schedule = await latest_schedule(session, run_id)
+
+
+async def _documents(session: AsyncSession, run_id: str, events: list[Event]) -> dict[str, str]:
+    """Files, by name, of what the events tell of."""
+    kinds = {event.kind for event in events}
+    committed = [event.details["window_id"] for event in events if event.kind is EventKind.WINDOW_COMMITTED]
+    documents = {
+        f"windows/{window.index:05d}.json": window.model_dump_json(indent=1)
+        for window in await find_windows(session, committed)
+    }
+    if EventKind.DIAGNOSED in kinds:
+        for number, report in enumerate(await list_diagnoses(session, run_id)):
+            documents[f"diagnoses/{number:03d}.json"] = report.model_dump_json(indent=1)
+    if kinds & MOVE_SCHEDULE:
+        schedule = await latest_schedule(session, run_id)
         documents["blacklist.json"] = _blacklist(schedule)
         documents[f"blacklists/{schedule.version:04d}.json"] = _blacklist(schedule)
-        await asyncio.to_thread(_write_all, folder, documents)
-
-
-def _written_windows(folder: Path) -> int:
-    """How many windows have their file; they are committed, and so written, in order."""
-    return len(list(folder.glob("*.json")))
+    return documents
 
 
 def _blacklist(schedule: Schedule) -> str:
@@ -61,23 +74,25 @@ def _last_seq(path: Path) -> int:
     """Seq of the last whole line; a line that a crash cut off is taken away."""
     if not path.exists():
         return 0
-    text = path.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    if len(whole) < len(text):
-        os.truncate(path, len(whole))
+    with path.open("rb") as lines:
+        size = lines.seek(0, os.SEEK_END)
+        start = max(0, size - TAIL_BYTES)
+        lines.seek(start)
+        tail = lines.read()
+    whole = tail[: tail.rfind(b"\n") + 1]
+    if len(whole) < len(tail):
+        os.truncate(path, start + len(whole))
     return int(json.loads(whole.splitlines()[-1])["seq"]) if whole else 0
 
 
-def _append(path: Path, events: list[Event]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as lines:
-        lines.writelines(event.model_dump_json() + "\n" for event in events)
-
-
-def _write_all(folder: Path, documents: dict[str, str]) -> None:
+def _write(folder: Path, documents: dict[str, str], events: list[Event]) -> None:
     for name, text in documents.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".draft")
         draft.write_text(text, encoding="utf-8")
         draft.replace(path)
+    if events:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "events.jsonl").open("a", encoding="utf-8") as lines:
+            lines.write("".join(event.model_dump_json() + "\n" for event in events))

@@ -1,15 +1,17 @@
 """Opens the business store: SQLite in a file by default, Postgres by URL."""
 
 import sqlite3
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 import psycopg_pool
-from sqlalchemy import ColumnElement, Connection, Double, event, literal_column
+from sqlalchemy import ColumnElement, Connection, Double, Engine, event, literal_column
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -17,6 +19,10 @@ from aft_api.db.fence import check_fence
 
 BUSY_TIMEOUT_MS = 15_000
 MOST_IDLE_S = 15.0
+PING_AFTER_S = 1.0
+"""A connection that stood idle for so long is tried before it is used; one that breaks sooner means a store away."""
+PLAIN_WRITES = {"synchronize_session": False}
+"""What an UPDATE changes is read anew where it is needed; looking for it among loaded rows takes as long."""
 STORE_ERRORS = (SQLAlchemyError, psycopg.Error, psycopg_pool.PoolTimeout, sqlite3.Error)
 """What a store that is away raises: the work is put down and taken up again, no run fails for it."""
 
@@ -68,17 +74,30 @@ def open_store(database_url: str | None, data_dir: Path, *, most_idle_s: float =
     else:
         engine = create_async_engine(
             url,
-            pool_pre_ping=True,
             pool_size=10,
             max_overflow=10,
             connect_args={"connect_timeout": 10, "options": idle_limit(most_idle_s)},
         )
+        event.listen(engine.sync_engine, "checkout", _ping_if_idle(engine.sync_engine))
     event.listen(engine.sync_engine, "begin", check_fence)
     return Store(
         engine=engine,
-        sessions=async_sessionmaker(engine, expire_on_commit=False),
+        sessions=async_sessionmaker(engine, expire_on_commit=False, execution_options=PLAIN_WRITES),
         reads=async_sessionmaker(engine.execution_options(aft_reads=True), expire_on_commit=False),
     )
+
+
+def _ping_if_idle(engine: Engine) -> Callable[[DBAPIConnection, ConnectionPoolEntry, object], None]:
+    def checkout(connection: DBAPIConnection, entry: ConnectionPoolEntry, _: object) -> None:
+        now_s = time.monotonic()
+        try:
+            if now_s - entry.info.get("taken_s", now_s) > PING_AFTER_S:
+                engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise DisconnectionError from error  # the pool opens another one instead
+        entry.info["taken_s"] = now_s
+
+    return checkout
 
 
 def idle_limit(most_idle_s: float) -> str:

@@ -1,5 +1,8 @@
 """Windows: intended before they are dispatched, completed once, read along a lineage."""
 
+from collections.abc import Collection
+
+from pydantic import TypeAdapter
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,10 +22,19 @@ from aft_contracts import (
     digest_of,
 )
 
+STEPS: TypeAdapter[tuple[StepRecord, ...]] = TypeAdapter(tuple[StepRecord, ...])
+
 
 async def get_window(session: AsyncSession, window_id: str) -> WindowRow | None:
     """The window's row, or None before it was intended."""
     return await session.get(WindowRow, window_id, populate_existing=True)
+
+
+async def get_window_spec(session: AsyncSession, window_id: str) -> WindowSpec:
+    """What the window was to train; it must have been intended."""
+    return WindowSpec.model_validate(
+        (await session.scalars(select(WindowRow.spec).where(WindowRow.window_id == window_id))).one()
+    )
 
 
 async def list_windows(session: AsyncSession, run_id: str, *, from_index: int = 0) -> list[WindowView]:
@@ -30,6 +42,14 @@ async def list_windows(session: AsyncSession, run_id: str, *, from_index: int = 
     rows = await session.scalars(
         select(WindowRow).where(WindowRow.run_id == run_id, WindowRow.index >= from_index).order_by(WindowRow.index)
     )
+    return [_view(row) for row in rows]
+
+
+async def find_windows(session: AsyncSession, window_ids: Collection[str]) -> list[WindowView]:
+    """The windows of these ids, in dispatch order."""
+    if not window_ids:
+        return []
+    rows = await session.scalars(select(WindowRow).where(WindowRow.window_id.in_(window_ids)).order_by(WindowRow.index))
     return [_view(row) for row in rows]
 
 
@@ -111,27 +131,27 @@ async def lineage_steps(
 ) -> list[StepRecord]:
     """The last steps before `before_step` on the schedule's lineage, oldest first, with their samples.
 
-    Whole windows are read until `at_least` steps are together, or the run's beginning is reached.
+    Whole windows are read, back to the one that holds the first of `at_least` steps, or to the run's beginning.
     """
+    first = before_step - at_least
     steps: list[StepRecord] = []
     for generation, reach in schedule.lineage(before_step):
-        rows = await session.stream_scalars(
-            select(WindowRow.result)
+        rows = await session.scalars(
+            select(WindowRow.result["metrics"]["steps"].as_string())
             .where(
                 WindowRow.run_id == run_id,
                 WindowRow.generation == generation,
                 WindowRow.status == JobStatus.COMMITTED,
                 WindowRow.start_step < reach,
+                WindowRow.end_step > first,
             )
-            .order_by(WindowRow.index.desc())
-            .execution_options(yield_per=8)
+            .order_by(WindowRow.index)
         )
-        async for result in rows:
-            if len(steps) >= at_least:
-                await rows.close()
-                return steps
-            recorded = WindowResult.model_validate(result).metrics.steps
-            steps = [*(record for record in recorded if record.step < reach), *steps]
+        # As text, because pydantic reads JSON twice as fast as the driver and pydantic one after the other.
+        recorded = [record for text in rows for record in STEPS.validate_json(text)]
+        steps = [*(record for record in recorded if record.step < reach), *steps]
+        if len(steps) >= at_least:
+            break
     return steps
 
 

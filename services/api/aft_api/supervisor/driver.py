@@ -9,10 +9,12 @@ import structlog
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command as Continue
 from langgraph.types import StateSnapshot
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.artifacts import Artifacts
 from aft_api.db.engine import STORE_ERRORS
 from aft_api.db.fence import LeaseLost
+from aft_api.db.tables import RunRow
 from aft_api.notify.outbox import announce
 from aft_api.reviews.repository import get_review, withdraw_reviews
 from aft_api.runs.commands import pending_commands, settle_command
@@ -51,6 +53,15 @@ class Stance(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Controls:
+    """What the commands so far ask, and where the run's row stood when they were read."""
+
+    stance: Stance
+    status: RunStatus
+    wake_count: int
+
+
+@dataclass(kw_only=True)
 class Driver:
     """Drives one run under one lease."""
 
@@ -59,6 +70,8 @@ class Driver:
     ports: Ports
     artifacts: Artifacts
     run_id: str
+    _awaits_train: bool = False
+    """Whether the last invocation of this drive left the loop before `train`: then its checkpoint need not be asked."""
 
     @property
     def _config(self) -> RunnableConfig:
@@ -97,13 +110,15 @@ class Driver:
 
     async def _advance(self) -> bool:
         """One cycle; False when there is nothing more to do for now."""
-        async with self.ports.store.reads() as session:
-            wake_count = (await get_run(session, self.run_id)).wake_count
-        stance = await self._settle_controls()
+        controls = await self._settle_controls()
+        stance = controls.stance
         if stance is Stance.ENDED:
             return False
         if stance is Stance.HOLD:
-            return not await self._park(wake_count)
+            return not await self._park(controls.wake_count)
+        if stance is Stance.GO and self._awaits_train:
+            await self._go(controls)
+            return True
         snapshot = await self.loop.aget_state(self._config)
         if stance is Stance.STOP:
             return await self._stop(snapshot)
@@ -117,16 +132,22 @@ class Driver:
             answer = await self._answer(snapshot)
             if answer is None:
                 await self._move(RunStatus.WAITING)
-                return not await self._park(wake_count)
+                return not await self._park(controls.wake_count)
             await self._move(RunStatus.RUNNING, review_id=None)
             await self._invoke(Continue(resume={snapshot.interrupts[0].id: answer}))
             return True
-        await self._move(RunStatus.RUNNING)
-        await self._invoke(None)
+        await self._go(controls)
         return True
 
+    async def _go(self, controls: Controls) -> None:
+        if controls.status is not RunStatus.RUNNING:
+            await self._move(RunStatus.RUNNING)
+        await self._invoke(None)
+
     async def _invoke(self, given: State | Continue[Any] | None) -> None:
-        await self.loop.ainvoke(given, self._config, context=self.ports, durability="sync")
+        self._awaits_train = False
+        left = await self.loop.ainvoke(given, self._config, context=self.ports, durability="sync")
+        self._awaits_train = not left.get("__interrupt__") and not left.get("outcome")
         await self.saver.forget_past(self.run_id)
         await self._write_artifacts()
 
@@ -138,35 +159,35 @@ class Driver:
                 "artifacts_not_written", run_id=self.run_id
             )  # the store has it all; the next cycle tries again
 
-    async def _settle_controls(self) -> Stance:
+    async def _settle_controls(self) -> Controls:
         """Carry out pauses, resumes and stops in the order they came; what they add up to."""
         async with self.ports.store.sessions.begin() as session:
             run = await get_run(session, self.run_id, for_update=True)
             status = RunStatus(run.status)
-            if status in FINISHED:
-                return Stance.ENDED
-            stance = Stance.HOLD if status is RunStatus.PAUSED else Stance.GO
-            for told in await pending_commands(session, self.run_id):
-                match told.command:
-                    case Pause():
-                        stance, kind, outcome = Stance.HOLD, EventKind.RUN_PAUSED, f"holds at step {run.step}"
-                        await move_run(session, self.run_id, RunStatus.PAUSED, self.ports.clock)
-                    case Resume(review_id=None):
-                        stance, kind, outcome = Stance.GO, EventKind.RUN_RESUMED, f"goes on from step {run.step}"
-                        if run.status == RunStatus.PAUSED:
-                            await move_run(session, self.run_id, RunStatus.RUNNING, self.ports.clock)
-                    case Stop():
-                        return Stance.STOP
-                    case _:
-                        continue
-                await settle_command(
-                    session, told, CommandStatus.APPLIED, outcome, step=run.step, clock=self.ports.clock
-                )
-                await record(
-                    session, self.run_id, kind, f"{told.given_by}: {told.command.kind}, {outcome}.",
-                    key=told.command_id, clock=self.ports.clock, step=run.step,
-                )  # fmt: skip
-            return stance
+            stance = Stance.ENDED if status in FINISHED else await self._carry_out(session, run)
+            return Controls(stance=stance, status=RunStatus(run.status), wake_count=run.wake_count)
+
+    async def _carry_out(self, session: AsyncSession, run: RunRow) -> Stance:
+        stance = Stance.HOLD if run.status == RunStatus.PAUSED else Stance.GO
+        for told in await pending_commands(session, self.run_id):
+            match told.command:
+                case Pause():
+                    stance, kind, outcome = Stance.HOLD, EventKind.RUN_PAUSED, f"holds at step {run.step}"
+                    await move_run(session, self.run_id, RunStatus.PAUSED, self.ports.clock)
+                case Resume(review_id=None):
+                    stance, kind, outcome = Stance.GO, EventKind.RUN_RESUMED, f"goes on from step {run.step}"
+                    if run.status == RunStatus.PAUSED:
+                        await move_run(session, self.run_id, RunStatus.RUNNING, self.ports.clock)
+                case Stop():
+                    return Stance.STOP
+                case _:
+                    continue
+            await settle_command(session, told, CommandStatus.APPLIED, outcome, step=run.step, clock=self.ports.clock)
+            await record(
+                session, self.run_id, kind, f"{told.given_by}: {told.command.kind}, {outcome}.",
+                key=told.command_id, clock=self.ports.clock, step=run.step,
+            )  # fmt: skip
+        return stance
 
     async def _stop(self, snapshot: StateSnapshot) -> bool:
         """Send the loop to its end, from wherever it stands; the stop is carried out once the end is written."""

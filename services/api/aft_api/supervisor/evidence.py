@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from aft_api.runs.repository import get_run
-from aft_api.runs.windows import get_window, lineage_steps
+from aft_api.runs.windows import get_window_spec, lineage_steps
 from aft_api.supervisor.ports import Ports
-from aft_contracts import RunSpec, Schedule, State, StepRecord, WindowResult, WindowSpec
+from aft_contracts import RunSpec, Schedule, State, StepRecord, WindowSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,21 +30,20 @@ class Evidence:
 
 async def gather(ports: Ports, state: State) -> Evidence:
     """The evidence on the last window."""
+    spec = await ports.spec(state["run_id"])
     async with ports.store.reads() as session:
-        spec = RunSpec.model_validate((await get_run(session, state["run_id"])).spec)
-        row = await get_window(session, state["window_id"])
-        assert row is not None, "the loop only stands at windows that were committed"
-        window = WindowSpec.model_validate(row.spec)
-        history = await lineage_steps(
+        window = await get_window_spec(session, state["window_id"])
+        past = spec.detection.history_steps + spec.detection.cusum_lag
+        steps = await lineage_steps(
             session,
             state["run_id"],
             window.schedule,
-            before_step=window.start_step,
-            at_least=spec.detection.history_steps + spec.detection.cusum_lag,
+            before_step=state["step"],
+            at_least=past + state["step"] - window.start_step,
         )
     return Evidence(
         spec=spec,
         window=window,
-        steps=WindowResult.model_validate(row.result).metrics.steps,
-        history=tuple(history),
+        steps=tuple(step for step in steps if step.step >= window.start_step),
+        history=tuple(step for step in steps if step.step < window.start_step),
     )

@@ -15,6 +15,7 @@ from aft_contracts import (
     Answer,
     CommandRecord,
     CommandStatus,
+    JobStatus,
     Pause,
     Repair,
     Resume,
@@ -22,6 +23,7 @@ from aft_contracts import (
     Schedule,
     State,
     Stop,
+    WindowResult,
     WindowSpec,
     window_id_of,
 )
@@ -40,6 +42,14 @@ class Place:
         return window_id_of(run_id, self.generation, self.index)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """The next window, and what came of it if it was trained already."""
+
+    window: WindowSpec
+    result: WindowResult | None = None
+
+
 def place_of(state: State, schedule: Schedule) -> Place:
     """Where the loop stands, or the branch point when the schedule was rolled back since."""
     index, generation, step = state.get("window_index", 0), state.get("generation", 0), state.get("step", 0)
@@ -48,9 +58,7 @@ def place_of(state: State, schedule: Schedule) -> Place:
     return Place(generation=generation, step=step, index=index)
 
 
-async def plan_window(
-    session: AsyncSession, run_id: str, spec: RunSpec, state: State, clock: Clock
-) -> WindowSpec | Place:
+async def plan_window(session: AsyncSession, run_id: str, spec: RunSpec, state: State, clock: Clock) -> Planned | Place:
     """The next window, its intent written; or, when no step is left, the place where the run stands.
 
     Called again after a crash it gives the same window: the intent, once written, is not reconsidered.
@@ -58,7 +66,11 @@ async def plan_window(
     schedule = await latest_schedule(session, run_id)
     intended = await get_window(session, place_of(state, schedule).window_id(run_id))
     if intended is not None:
-        return WindowSpec.model_validate(intended.spec)
+        is_committed = intended.status == JobStatus.COMMITTED
+        return Planned(
+            window=WindowSpec.model_validate(intended.spec),
+            result=WindowResult.model_validate(intended.result) if is_committed else None,
+        )
     schedule = await _carry_out_commands(session, run_id, spec, state, schedule, clock)
     place = place_of(state, schedule)
     left = spec.optim.steps - place.step
@@ -74,7 +86,7 @@ async def plan_window(
         schedule=schedule,
     )
     await intend_window(session, window, clock)
-    return window
+    return Planned(window=window)
 
 
 async def _carry_out_commands(

@@ -1,12 +1,16 @@
 """LangGraph's checkpointer on both stores: fenced by the lease, without the stock saver's global lock, pruned."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import aiosqlite
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import WRITES_IDX_MAP
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -14,8 +18,8 @@ from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from aft_api.db.engine import MOST_IDLE_S, idle_limit
-from aft_api.db.fence import Fence, LeaseLost, fence
+from aft_api.db.engine import MOST_IDLE_S, PING_AFTER_S, idle_limit
+from aft_api.db.fence import LeaseLost, fence
 
 SCHEMA = "langgraph"
 SETUP_KEY = 0x616675  # "afu"
@@ -54,6 +58,11 @@ _FORGET_SQLITE = (
 )
 
 
+_LEASE = "SELECT 1 AS ours FROM public.runs WHERE run_id = %s AND lease_token = %s FOR SHARE"
+_taken_s: WeakKeyDictionary[AsyncConnection[Any], float] = WeakKeyDictionary()
+"""When each connection was last taken from its pool."""
+
+
 class SetupLockTimeout(Exception):
     """Another replica has been setting up LangGraph's tables for too long."""
 
@@ -64,22 +73,36 @@ class FencedPostgresSaver(AsyncPostgresSaver):
     _forgotten = 0
 
     @asynccontextmanager
-    async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:  # noqa: ARG002
+    async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
         # The stock method holds one asyncio.Lock around every operation even over a pool (langgraph #7259);
         # a connection of its own for each operation needs no lock.
         pool = cast("AsyncConnectionPool[AsyncConnection[DictRow]]", self.conn)
         held = fence.get()
         async with pool.connection() as connection, connection.cursor(binary=True, row_factory=dict_row) as cursor:
-            if held is None:
+            if held is None or not pipeline:  # LangGraph's reads need no right: they change nothing
                 yield cursor
                 return
-            async with connection.transaction():
-                await _check_lease(cursor, held)
+            # Lease and writes go out together. The commit waits for the answer about the lease.
+            async with connection.transaction(), connection.pipeline(), connection.cursor() as lease:
+                await lease.execute(_LEASE, held)
                 yield cursor
+                if await lease.fetchone() is None:
+                    raise LeaseLost(held[0])
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Keep what a node left behind, where that is an interrupt, its answer or an error.
+
+        The rest is in the checkpoint that follows at once, for one node runs at a time. After a crash in between that
+        node runs again, as it may anyway: LangGraph does not wait for these writes (langgraph #8039).
+        """
+        if any(channel in WRITES_IDX_MAP for channel, _ in writes):
+            await super().aput_writes(config, writes, task_id, task_path)
 
     async def forget_past(self, run_id: str) -> None:
         """Keep only the newest checkpoint of a run; between two invocations, when nothing of it is being written."""
-        async with self._cursor() as cursor, cursor.connection.transaction():
+        async with self._cursor(pipeline=True) as cursor:
             for statement in _FORGET:
                 await cursor.execute(statement, {"run_id": run_id})
         self._forgotten += 1
@@ -125,7 +148,7 @@ async def open_saver(
         min_size=1,
         max_size=10,
         open=False,
-        check=AsyncConnectionPool.check_connection,
+        check=_check_if_idle,
         kwargs={
             "autocommit": True,
             "prepare_threshold": 0,
@@ -172,7 +195,10 @@ async def _is_taken(connection: AsyncConnection[DictRow]) -> bool:
     return row is not None and bool(row["taken"])
 
 
-async def _check_lease(cursor: AsyncCursor[DictRow], held: Fence) -> None:
-    await cursor.execute("SELECT 1 AS ours FROM public.runs WHERE run_id = %s AND lease_token = %s FOR SHARE", held)
-    if await cursor.fetchone() is None:
-        raise LeaseLost(held[0])
+async def _check_if_idle(connection: AsyncConnection[Any]) -> None:
+    """Try a connection that was not used just now."""
+    now_s = time.monotonic()
+    taken_s = _taken_s.get(connection, now_s)
+    if now_s - taken_s > PING_AFTER_S:
+        await AsyncConnectionPool.check_connection(connection)
+    _taken_s[connection] = now_s

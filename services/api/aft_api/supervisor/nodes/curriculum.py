@@ -6,7 +6,6 @@ from aft_api.healing.course import apply_command, weights_at
 from aft_api.healing.mix import adapt_mix
 from aft_api.runs.evaluations import list_evaluations
 from aft_api.runs.events import record
-from aft_api.runs.repository import get_run
 from aft_api.runs.schedules import add_schedule, latest_schedule, was_applied
 from aft_api.supervisor.ports import Ports
 from aft_api.supervisor.scoring import score
@@ -16,8 +15,7 @@ from aft_contracts import EventKind, RunSpec, SetMix, State
 async def curriculum(state: State, runtime: Runtime[Ports]) -> State:
     """Windows since the last evaluation: zero when one was made just now."""
     ports, run_id = runtime.context, state["run_id"]
-    async with ports.store.reads() as session:
-        spec = RunSpec.model_validate((await get_run(session, run_id)).spec)
+    spec = await ports.spec(run_id)
     waited = state.get("windows_since_evaluation", 0) + 1
     ends = state["step"] >= spec.optim.steps
     if waited < spec.curriculum.every_windows and not ends:

@@ -7,7 +7,7 @@ from langgraph.runtime import Runtime
 from aft_api.notify.outbox import announce
 from aft_api.reviews.repository import withdraw_reviews
 from aft_api.runs.events import record
-from aft_api.runs.repository import get_run, move_run, note_run
+from aft_api.runs.repository import move_run, note_run
 from aft_api.runs.schedules import latest_schedule
 from aft_api.supervisor.jobs import JobFailed, patient_job
 from aft_api.supervisor.ports import Ports, RunFailed
@@ -22,8 +22,7 @@ async def finish(state: State, runtime: Runtime[Ports]) -> State:
     """How the run ended."""
     ports, run_id = runtime.context, state["run_id"]
     stopped = state.get("outcome") == RunStatus.STOPPED
-    async with ports.store.reads() as session:
-        spec = RunSpec.model_validate((await get_run(session, run_id)).spec)
+    spec = await ports.spec(run_id)
     if stopped:
         await _export_if_reachable(ports, run_id, spec, state)
     else:

@@ -6,18 +6,16 @@ from langgraph.runtime import Runtime
 
 from aft_api.runs.commands import pending_commands
 from aft_api.runs.events import record
-from aft_api.runs.repository import get_run, note_run
-from aft_api.runs.windows import complete_window, fail_window, get_window, note_progress
+from aft_api.runs.repository import note_run
+from aft_api.runs.windows import complete_window, fail_window, note_progress
 from aft_api.supervisor.jobs import MAX_ATTEMPTS, JobFailed, pause_after, run_job
 from aft_api.supervisor.planning import Place, plan_window
 from aft_api.supervisor.ports import Ports, RunFailed
 from aft_api.supervisor.scoring import score
 from aft_contracts import (
     EventKind,
-    JobStatus,
     JobView,
     Problem,
-    RunSpec,
     State,
     WindowResult,
     WindowSpec,
@@ -27,28 +25,23 @@ from aft_contracts import (
 async def train(state: State, runtime: Runtime[Ports]) -> State:
     """Where the loop stands after the next window; the same place when no step is left."""
     ports, run_id = runtime.context, state["run_id"]
-    async with ports.store.reads() as session:
-        spec = RunSpec.model_validate((await get_run(session, run_id)).spec)
+    spec = await ports.spec(run_id)
     if state.get("window_index", 0) == 0:
         await score(ports, run_id, spec, generation=0, step=0)
     async with ports.store.sessions.begin() as session:
         planned = await plan_window(session, run_id, spec, state, ports.clock)
     if isinstance(planned, Place):
         return State(generation=planned.generation, step=planned.step, window_id="")
-    result = await _train_window(ports, planned)
+    result = planned.result or await _train_window(ports, planned.window)
     return State(
-        generation=planned.generation,
+        generation=planned.window.generation,
         step=result.end_step,
-        window_index=planned.index + 1,
-        window_id=planned.window_id,
+        window_index=planned.window.index + 1,
+        window_id=planned.window.window_id,
     )
 
 
 async def _train_window(ports: Ports, spec: WindowSpec) -> WindowResult:
-    known = await _known_result(ports, spec.window_id)
-    if known is not None:
-        return known
-
     async def on_view(view: JobView[Any]) -> None:
         async with ports.store.sessions.begin() as session:
             await note_progress(session, spec.window_id, view)
@@ -65,14 +58,6 @@ async def _train_window(ports: Ports, spec: WindowSpec) -> WindowResult:
         assert isinstance(view.result, WindowResult), "another result is judged a misfit"
         await _commit(ports, spec, view.result)
         return view.result
-
-
-async def _known_result(ports: Ports, window_id: str) -> WindowResult | None:
-    async with ports.store.reads() as session:
-        row = await get_window(session, window_id)
-    if row is None or row.status != JobStatus.COMMITTED:
-        return None
-    return WindowResult.model_validate(row.result)
 
 
 async def _commit(ports: Ports, spec: WindowSpec, result: WindowResult) -> None:
