@@ -126,21 +126,22 @@ def free_disk(service: Service) -> None:
 def processes_of(*folders: Path) -> list[str]:
     """Processes that were started on one of these folders and are still there."""
     return [
-        f"{process.pid} {' '.join(words)}"
+        f"{process.pid} {traces}"
         for process in psutil.process_iter()
-        if process.pid != os.getpid() and any(str(folder) in " ".join(_traces(process)) for folder in folders)
-        for words in [process.info.get("cmdline") or [process.name()]]
+        for traces in [_traces(process)]
+        if process.pid != os.getpid() and any(str(folder) in traces for folder in folders)
     ]
 
 
-def _traces(process: psutil.Process) -> list[str]:
+def _traces(process: psutil.Process) -> str:
     """What tells where a process works: its words, its folder and its environment."""
     try:
         if process.status() == psutil.STATUS_ZOMBIE:
-            return []
-        return [*process.cmdline(), process.cwd(), *process.environ().values()]
+            return ""
+        told = [variable for name, variable in process.environ().items() if name.startswith("AFT_")]
+        return " ".join([*process.cmdline(), process.cwd(), *told])
     except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return []
+        return ""
 
 
 def _is_well(service: Service) -> bool:

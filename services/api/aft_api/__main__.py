@@ -3,10 +3,13 @@
 import math
 import socket
 import sys
+from typing import TextIO, cast
 
+import structlog
 import uvicorn
 
 from aft_api.app import create_app
+from aft_api.log_stream import LogStream
 from aft_api.settings import Settings
 from aft_api.stop import Stop
 
@@ -25,6 +28,7 @@ class _Server(uvicorn.Server):
 
 def main() -> int:
     """Serve until SIGINT or SIGTERM."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(cast(TextIO, LogStream(sys.stdout))))
     settings, stop = Settings(), Stop()
     server = _Server(
         uvicorn.Config(

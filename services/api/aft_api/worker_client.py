@@ -108,8 +108,16 @@ class WorkerAnswerInvalid(WorkerFailure):
 class WorkerClient:
     """One worker, at one base URL."""
 
-    def __init__(self, http: httpx.AsyncClient, base_url: str) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        base_url: str,
+        *,
+        grace_s: float = GRACE_S,
+        longest_answer_bytes: int = LONGEST_ANSWER_BYTES,
+    ) -> None:
         self._http, self.base_url = http, base_url.rstrip("/")
+        self._grace_s, self._longest_answer_bytes = grace_s, longest_answer_bytes
 
     async def info(self) -> WorkerInfo:
         """Who it is and what it holds; a worker of another protocol is none of ours, whatever else it says."""
@@ -243,9 +251,9 @@ class WorkerClient:
         body: BaseModel | None = None,
         params: Mapping[str, str | float] | None = None,
         answer_s: float,
-        most_bytes: int = LONGEST_ANSWER_BYTES,
+        most_bytes: int | None = None,
     ) -> _Answer:
-        limit_s = answer_s + GRACE_S
+        limit_s = answer_s + self._grace_s
         request = self._http.build_request(
             method,
             self.base_url + path,
@@ -257,7 +265,7 @@ class WorkerClient:
         try:
             # Of the client's own limits none is on the whole: a byte now and then would be waited for without end.
             async with asyncio.timeout(limit_s):
-                answer = await self._whole(request, most_bytes)
+                answer = await self._whole(request, most_bytes or self._longest_answer_bytes)
         except (TimeoutError, httpx.HTTPError) as error:
             raise WorkerUnreachable(
                 f"The worker at {self.base_url} does not answer ({type(error).__name__}). "

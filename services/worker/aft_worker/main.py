@@ -3,11 +3,13 @@
 import signal
 import sys
 from types import FrameType
+from typing import TextIO, cast
 
 import structlog
 import uvicorn
 
 from aft_worker.devices import enable_compilation_cache
+from aft_worker.log_stream import LogStream
 from aft_worker.model.errors import FsdpDoesNotDivide
 from aft_worker.model.mesh import make_mesh
 from aft_worker.server import create_app
@@ -53,5 +55,5 @@ def _write_logs_as_json() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, LogStream(sys.stderr))),
     )

@@ -1,0 +1,77 @@
+"""The proxy does to requests what it was told, and nothing else."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+
+from tests.chaos.disturbances import Disturbance, Kind
+from tests.chaos.proxy import Proxy, proxy
+
+
+@contextmanager
+def behind() -> Iterator[tuple[Proxy, httpx.Client, list[bytes]]]:
+    """A proxy, a client of it, and the bodies that came through."""
+    came: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            came.append(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.send_header("content-length", "8")
+            self.end_headers()
+            self.wfile.write(b"answered")
+
+        def log_message(self, *words: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        with (
+            proxy(server.server_address[1]) as carrier,
+            httpx.Client(base_url=f"http://127.0.0.1:{carrier.port}", timeout=10) as client,
+        ):
+            yield carrier, client, came
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
+
+
+def test_what_is_not_spoilt_goes_through() -> None:
+    with behind() as (carrier, client, came):
+        carrier.tell(Disturbance(kind=Kind.DROP_REQUEST, method="GET"))
+        assert client.put("/x", content=b"one").text == "answered"
+        assert came == [b"one"]
+        assert carrier.done == []
+
+
+@pytest.mark.parametrize(("kind", "arrivals"), [(Kind.DROP_REQUEST, 0), (Kind.DROP_RESPONSE, 1), (Kind.TRUNCATE, 1)])
+def test_an_answer_is_lost_or_cut_off(kind: Kind, arrivals: int) -> None:
+    with behind() as (carrier, client, came):
+        carrier.tell(Disturbance(kind=kind, method="PUT", times=2))
+        for _ in range(2):
+            with pytest.raises(httpx.RemoteProtocolError):
+                client.put("/x", content=b"one")
+        assert client.put("/x", content=b"two").text == "answered"
+        assert came == [b"one"] * 2 * arrivals + [b"two"]
+
+
+@pytest.mark.parametrize("kind", [Kind.DUPLICATE, Kind.LATE_DUPLICATE, Kind.DELAY])
+def test_a_request_arrives_again_or_late(kind: Kind) -> None:
+    with behind() as (carrier, client, came):
+        carrier.tell(Disturbance(kind=kind, method="PUT", lasts_s=0.3))
+        began = time.monotonic()
+        assert client.put("/x", content=b"one").text == "answered"
+        assert (time.monotonic() - began >= 0.3) == (kind is Kind.DELAY)
+        deadline = time.monotonic() + 5
+        while len(came) < 2 and kind is not Kind.DELAY:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert came == [b"one"] * (1 if kind is Kind.DELAY else 2)
