@@ -21,6 +21,8 @@ async def run_job(
 ) -> JobView[Contract]:
     """The ended job. Waits as long as it takes: a worker that does not answer is asked again until it does.
 
+    Nothing is held open meanwhile: the worker's feed wakes us, and then the job is asked.
+
     Raises:
         RunFailed: the worker cannot load the run.
         LeaseLost: the worker has seen a newer owner of the run.
@@ -36,15 +38,18 @@ async def _ended(
     while True:
         try:
             await _ensure_loaded(ports, run_id)
-            view = await ports.worker.put(kind, job_id, spec, ports.fence_token)
-            await _note_reachable(ports, run_id)
-            while view.status not in ENDED:
-                if on_view is not None:
-                    await on_view(view)
-                after_step = view.progress[-1].step if view.progress else -1
-                view = await ports.worker.get(kind, job_id, wait_s=ports.settings.poll_s, after_step=after_step)
+            with ports.feed.listen(run_id, kind, job_id) as ear:
+                view = await ports.worker.put(kind, job_id, spec, ports.fence_token)
+                await _note_reachable(ports, run_id)
+                while view.status not in ENDED:
+                    if on_view is not None:
+                        await on_view(view)
+                    await ear.wait(ports.settings.poll_s)
+                    view = await ports.worker.get(kind, job_id)
         except WorkerUnreachable as error:
             await _note_unreachable(ports, run_id, error)
+            await ports.feed.reached(at_least_s=ports.settings.retry_s, at_most_s=ports.settings.poll_s)
+            continue
         except WorkerRefused as error:
             if error.reported.code == "stale_fence":
                 raise LeaseLost(run_id) from error
@@ -58,9 +63,12 @@ async def _ended(
 async def _ensure_loaded(ports: Ports, run_id: str) -> None:
     async with ports.store.reads() as session:
         row = await get_run(session, run_id)
-    loaded = await ports.worker.load(RunLoad(run_id=run_id, spec=RunSpec.model_validate(row.spec)), ports.fence_token)
-    while loaded.status is LoadStatus.LOADING:
-        loaded = await ports.worker.loaded(run_id, wait_s=ports.settings.poll_s)
+    wanted = RunLoad(run_id=run_id, spec=RunSpec.model_validate(row.spec))
+    with ports.feed.listen(run_id, "runs", run_id) as ear:
+        loaded = await ports.worker.load(wanted, ports.fence_token)
+        while loaded.status is LoadStatus.LOADING:
+            await ear.wait(ports.settings.poll_s)
+            loaded = await ports.worker.loaded(run_id)
     if loaded.status is LoadStatus.FAILED and loaded.problem is not None:
         raise RunFailed(loaded.problem)
     domains = {name: size.model_dump(mode="json") for name, size in loaded.domains.items()}

@@ -6,6 +6,7 @@ from aft_api.clock import Clock
 from aft_api.db.engine import Store
 from aft_api.settings import Settings
 from aft_api.stop import Stop
+from aft_api.supervisor.feeds import Feed
 from aft_api.worker_client import WorkerClient
 from aft_contracts import Problem
 
@@ -26,5 +27,7 @@ class Ports:
     clock: Clock
     settings: Settings
     worker: WorkerClient
+    feed: Feed
+    """What tells of changes on that worker."""
     fence_token: int
     stop: Stop
