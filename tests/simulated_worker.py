@@ -42,6 +42,8 @@ from aft_contracts import (
     Withheld,
     WorkerInfo,
 )
+from aft_worker.bell import Bell
+from aft_worker.changes import Changes
 
 ROWS = 400
 BATCH = 4
@@ -68,6 +70,12 @@ class SimulatedWorker:
         self.sample_queries: list[dict[str, str]] = []
         self.next_answers: list[Response] = []
         self.cancelled: set[str] = set()
+        self.bell = Bell()
+        self.changes = Changes(self.bell)
+        """The worker's stream: `show` writes to it."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.event_polls = 0
+        """How often the stream was asked for."""
         self.checkpoints: dict[str, tuple[CheckpointView, ...]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -77,6 +85,19 @@ class SimulatedWorker:
         for task in self._tasks:
             task.cancel()
         self.jobs = {key: job for key, job in self.jobs.items() if job.status is JobStatus.COMMITTED}
+        before, self.changes = self.changes, Changes(self.bell)
+        before.note("runs", "", "dropped")  # whoever waits on the old stream is let go, as when a connection ends
+
+    def hang_bell(self) -> None:
+        """Bind the stream's bell to the loop that serves us; once a loop, for hanging it again forgets its waiters."""
+        if self._loop is not asyncio.get_running_loop():
+            self._loop = asyncio.get_running_loop()
+            self.bell.hang()
+
+    def show(self, kind: str, job_id: str, view: JobView[Any]) -> None:
+        """Let the outside see a job as it stands now, and the stream tell of it."""
+        self.jobs[job_id] = view
+        self.changes.note(kind, job_id, view.status.value, view.progress[-1].step + 1 if view.progress else None)
 
     def steps(self, start: int, end: int, schedule: Schedule, masked: frozenset[str] = frozenset()) -> list[StepRecord]:
         """What training these steps measures."""
@@ -136,13 +157,13 @@ class SimulatedWorker:
                     await asyncio.sleep(self.step_s)
                 done.append(self._step(step, spec.schedule, frozenset()))
                 progress = tuple(record.model_copy(update={"samples": ()}) for record in done)
-                self.jobs[job_id] = view.model_copy(update={"status": JobStatus.RUNNING, "progress": progress})
+                self.show(kind, job_id, view.model_copy(update={"status": JobStatus.RUNNING, "progress": progress}))
             status = JobStatus.CANCELLED if len(done) < spec.num_steps else JobStatus.COMMITTED
             self.windows.append(job_id)
             result: Any = _window_result(spec, done)
         else:
             status, result = JobStatus.COMMITTED, self._answer(spec)
-        self.jobs[job_id] = view.model_copy(update={"status": status, "result": result})
+        self.show(kind, job_id, view.model_copy(update={"status": status, "result": result}))
 
     def _answer(self, spec: AnalysisSpec | EvaluationSpec | ExportJob) -> Any:
         if isinstance(spec, AnalysisSpec):
@@ -194,6 +215,13 @@ def simulated_app(worker: SimulatedWorker) -> FastAPI:
         return WorkerInfo(
             worker_id="simulated", platform="cpu", devices=1, versions={}, slots=1000, run_ids=tuple(worker.runs)
         )
+
+    @app.get("/v1/events")
+    async def events(stream: str = "", after: int = 0, wait_s: float = 0, steps_wait_s: float = 1.0) -> Response:
+        worker.event_polls += 1
+        worker.hang_bell()
+        await worker.changes.wait(stream, after, wait_s=wait_s, steps_wait_s=steps_wait_s)
+        return Response(worker.changes.after(stream, after).model_dump_json(), media_type="application/json")
 
     @app.post("/v1/checks")
     async def check() -> Response:

@@ -3,6 +3,7 @@
 from .analysis import AnalysisResult, AnalysisSpec, Replay, ReplayVariant
 from .anomaly import Anomaly, AnomalyKind
 from .batch import Batch
+from .changes import JobChange, WorkerChanges
 from .checkpoint import Checkpoints, CheckpointView
 from .command import (
     BlacklistSamples,
@@ -99,6 +100,7 @@ __all__ = [
     "ExportJob",
     "ExportResult",
     "ExportSpec",
+    "JobChange",
     "JobRequest",
     "JobStatus",
     "JobView",
@@ -156,6 +158,7 @@ __all__ = [
     "WindowSpec",
     "WindowView",
     "Withheld",
+    "WorkerChanges",
     "WorkerInfo",
     "WorkerNote",
     "digest_of",

@@ -123,6 +123,21 @@ def test_a_window_is_trained_once_however_often_it_is_put(worker: httpx.Client, 
     assert (result.end_step, len(result.metrics.steps), len(result.metrics.steps[0].samples)) == (3, 3, 4)
 
 
+def test_one_stream_tells_of_loading_and_of_every_job(worker: httpx.Client, make_spec: MakeSpec) -> None:
+    began = worker.get("/events").raise_for_status().json()
+    assert (began["is_complete"], began["changes"]) == (False, [])
+    load(worker, make_spec())
+    put(worker, window())
+    told: list[tuple[str, str, str]] = []
+    while ("windows", "r:0:0", "committed") not in told:
+        asked = {"stream": began["stream"], "after": began["seq"], "wait_s": 30, "steps_wait_s": 0}
+        began = worker.get("/events", params=asked).raise_for_status().json()
+        assert began["is_complete"]
+        told += [(change["kind"], change["job_id"], change["status"]) for change in began["changes"]]
+    assert told[0] == ("runs", "r", "ready")
+    assert worker.get("/windows/r:0:0").json()["status"] == "committed", "told only once the job itself says so"
+
+
 def test_a_loaded_run_says_which_rows_were_left_out(worker: httpx.Client, make_spec: MakeSpec) -> None:
     spec = make_spec(poison=[{"id": "empty", "text": ""}])
     data = spec.data.model_copy(update={"on_bad_row": OnBadRow.SKIP})

@@ -28,6 +28,7 @@ from aft_api.reviews import endpoints as reviews
 from aft_api.runs import endpoints as runs
 from aft_api.settings import Settings
 from aft_api.stop import Stop
+from aft_api.supervisor.feeds import open_feeds
 from aft_api.supervisor.fleet import RELEASE_WITHIN_S, Fleet
 from aft_api.supervisor.graph import build_loop
 from aft_api.supervisor.saver import open_saver
@@ -73,6 +74,7 @@ def create_app(
             store = open_store(settings.database_url, settings.data_dir, most_idle_s=most_idle_s)
             stack.push_async_callback(store.engine.dispose)
             http = await stack.enter_async_context(httpx.AsyncClient(limits=httpx.Limits(max_connections=None)))
+            feeds = await stack.enter_async_context(open_feeds(http, settings))
             saver = await stack.enter_async_context(
                 open_saver(settings.database_url, settings.data_dir, most_idle_s=most_idle_s)
             )
@@ -82,7 +84,7 @@ def create_app(
                 saver=saver,
                 settings=settings,
                 clock=clock,
-                workers=Workers(store=store, http=http, urls=settings.worker_urls),
+                workers=Workers(store=store, http=http, urls=settings.worker_urls, feeds=feeds),
                 artifacts=Artifacts(store, settings.artifacts_root),
                 stop=stop,
             )

@@ -31,6 +31,7 @@ from aft_contracts import (
     SampleOrder,
     SamplesReport,
     WindowResult,
+    WorkerChanges,
     WorkerInfo,
     digest_of,
 )
@@ -142,7 +143,7 @@ class WorkerClient:
         request = JobRequest[RunLoad](spec=load, spec_hash=digest_of(load), fence_token=fence_token)
         return await self._call("PUT", f"/v1/runs/{load.run_id}", LoadedRun, body=request)
 
-    async def loaded(self, run_id: str, *, wait_s: float) -> LoadedRun:
+    async def loaded(self, run_id: str, *, wait_s: float = 0.0) -> LoadedRun:
         """The run as the worker holds it, after waiting for a change at most `wait_s`."""
         return await self._call("GET", f"/v1/runs/{run_id}", LoadedRun, params={"wait_s": wait_s}, answer_s=wait_s)
 
@@ -165,7 +166,12 @@ class WorkerClient:
         request = JobRequest[JobSpec](spec=spec, spec_hash=digest_of(spec), fence_token=fence_token)
         return await self._job("PUT", kind, job_id, body=request)
 
-    async def get(self, kind: JobKind, job_id: str, *, wait_s: float, after_step: int) -> JobView[Contract]:
+    async def changes(self, stream: str, after: int, *, wait_s: float) -> WorkerChanges:
+        """Every job that has changed behind a place in the worker's stream, after waiting for one at most `wait_s`."""
+        params: dict[str, str | float] = {"stream": stream, "after": after, "wait_s": wait_s}
+        return await self._call("GET", "/v1/events", WorkerChanges, params=params, answer_s=wait_s)
+
+    async def get(self, kind: JobKind, job_id: str, *, wait_s: float = 0.0, after_step: int = -1) -> JobView[Contract]:
         """The job, after waiting at most `wait_s` for its end or for a step behind `after_step`."""
         params = {"wait_s": wait_s, "after_step": after_step}
         return await self._job("GET", kind, job_id, params=params, answer_s=wait_s)
@@ -216,7 +222,7 @@ class WorkerClient:
         shape: type[ModelT],
         *,
         body: BaseModel | None = None,
-        params: dict[str, float] | None = None,
+        params: Mapping[str, str | float] | None = None,
         answer_s: float = ANSWER_S,
     ) -> ModelT:
         answer = await self._send(method, path, body=body, params=params, answer_s=answer_s)

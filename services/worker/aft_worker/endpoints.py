@@ -27,6 +27,7 @@ from aft_contracts import (
     SamplesReport,
     WindowResult,
     WindowSpec,
+    WorkerChanges,
     WorkerInfo,
     digest_of,
 )
@@ -66,6 +67,23 @@ def health(worker: At) -> dict[str, str]:
 def info(worker: At) -> WorkerInfo:
     """Who the worker is and what it holds."""
     return worker.info()
+
+
+@router.get("/events", response_model=WorkerChanges)
+async def events(
+    worker: At,
+    stream: Annotated[
+        str, Query(description="Stream that `after` belongs to; none tells where the present one stands.")
+    ] = "",
+    after: Annotated[int, Query(ge=0, description="Place in the stream that is known to the caller.")] = 0,
+    wait_s: WaitS = 0.0,
+    steps_wait_s: Annotated[
+        float, Query(ge=0, le=60, description="How long steps alone are gathered, in seconds.")
+    ] = 1.0,
+) -> Response:
+    """Every job that has changed, once there is one or the wait is over: one long poll for all runs of a worker."""
+    await worker.changes.wait(stream, after, wait_s=wait_s, steps_wait_s=steps_wait_s)
+    return _json(worker.changes.after(stream, after))
 
 
 @router.post("/checks", status_code=204)

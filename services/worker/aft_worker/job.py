@@ -7,6 +7,9 @@ from aft_contracts import ENDED, JobStatus, JobView, Problem, StepRecord
 from aft_worker.control import WorkerStopping
 from aft_worker.job_kinds import JobKind
 
+JobChanged = Callable[[str, str, str, int | None], None]
+"""(kind, job id, status, step) -> None: hears of every change after it can be seen."""
+
 
 class Job:
     """What the work listens to and reports to (a Control), and what the outside sees of it.
@@ -15,7 +18,7 @@ class Job:
     """
 
     def __init__(
-        self, kind: JobKind, spec: Any, view: JobView[Any], *, changed: Callable[[], None], stops: Callable[[], bool]
+        self, kind: JobKind, spec: Any, view: JobView[Any], *, changed: JobChanged, stops: Callable[[], bool]
     ) -> None:
         self.kind, self.spec, self.view = kind, spec, view
         self.cancel_requested = False
@@ -60,4 +63,4 @@ class Job:
 
     def _show(self, **changes: Any) -> None:
         self.view = self.view.model_copy(update=changes)
-        self._changed()
+        self._changed(self.kind.name, self.view.job_id, self.view.status.value, self.view.step)

@@ -1,6 +1,5 @@
 """Jobs: accepts work, has the training thread do it, and keeps what came of it."""
 
-from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from threading import Lock
 from typing import Any
@@ -9,7 +8,7 @@ import structlog
 
 from aft_contracts import ENDED, JobRequest, JobStatus, JobView
 from aft_worker.control import WorkerStopping
-from aft_worker.job import Job
+from aft_worker.job import Job, JobChanged
 from aft_worker.job_kinds import JobKind
 from aft_worker.job_store import JobStore, StoredJob, stored_type
 from aft_worker.problems import problem_of
@@ -27,7 +26,7 @@ class Jobs:
     After a restart only ended jobs are known: the rest is put again by whoever wants it.
     """
 
-    def __init__(self, store: JobStore, runs: Runs, *, thread: TrainingThread, changed: Callable[[], None]) -> None:
+    def __init__(self, store: JobStore, runs: Runs, *, thread: TrainingThread, changed: JobChanged) -> None:
         self._store, self._runs = store, runs
         self._thread, self._changed = thread, changed
         self._lock = Lock()
@@ -159,6 +158,7 @@ class Jobs:
 
     def _drop(self, job: Job) -> None:
         self._forget(job)
+        self._changed(job.kind.name, job.view.job_id, "dropped", job.view.step)
         log.info("job_dropped", kind=job.kind.name, job_id=job.view.job_id)
 
     def _failed(self, job: Job, accepted: StoredJob[Any, Any], error: Exception) -> None:
@@ -190,4 +190,3 @@ class Jobs:
             # A released run's job may have been put anew before the thread came to drop it.
             if self._active.get(key) is job:
                 del self._active[key]
-        self._changed()

@@ -32,7 +32,7 @@ class Runs:
     """Answers at once and loads on the training thread."""
 
     def __init__(
-        self, root: Path, *, slots: int, thread: TrainingThread, changed: Callable[[], None], fsdp: int = 1
+        self, root: Path, *, slots: int, thread: TrainingThread, changed: Callable[[str, str], None], fsdp: int = 1
     ) -> None:
         self.root, self.slots, self.fsdp = root, slots, fsdp
         self._thread, self._changed = thread, changed
@@ -83,7 +83,7 @@ class Runs:
         # Loading and releasing are done by one thread in order, so the next run finds the memory free.
         self._thread.submit(Task(name="release_run", run=lambda: _close(held), failed=lambda _: None))
         log.info("run_released", run_id=run_id)
-        self._changed()
+        self._changed(run_id, "dropped")
 
     def finish_saves(self, within_s: float) -> None:
         """Waits for what is being saved; what has not begun when the time is over stays uncommitted."""
@@ -134,13 +134,13 @@ class Runs:
             }
         )
         log.info("run_loaded", run_id=load.run_id, trainable_parameters=session.trainable_parameters)
-        self._changed()
+        self._changed(load.run_id, held.view.status.value)
 
     def _failed(self, held: HeldRun, error: Exception) -> None:
         problem = problem_of(error)
         held.view = held.view.model_copy(update={"status": LoadStatus.FAILED, "problem": problem})
         log.warning("run_not_loaded", run_id=held.view.run_id, code=problem.code)
-        self._changed()
+        self._changed(held.view.run_id, held.view.status.value)
 
 
 def _close(held: HeldRun) -> None:

@@ -6,6 +6,7 @@ import structlog
 
 from aft_contracts import Checkpoints, ReportFormat, WorkerInfo
 from aft_worker.bell import Bell
+from aft_worker.changes import Changes
 from aft_worker.checkpoint.inspection import look_at
 from aft_worker.devices import platform_and_count, versions
 from aft_worker.job_store import JobStore
@@ -22,16 +23,21 @@ log = structlog.get_logger(__name__)
 
 
 class Worker:
-    """Runs, jobs, the thread that trains, and the bell that tells the event loop about it."""
+    """Runs, jobs, the thread that trains, and the stream that tells of it."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         self.bell = Bell()
+        self.changes = Changes(self.bell)
         self.thread = TrainingThread()
         self.runs = Runs(
-            settings.root, slots=settings.slots, fsdp=settings.fsdp, thread=self.thread, changed=self.bell.ring
+            settings.root,
+            slots=settings.slots,
+            fsdp=settings.fsdp,
+            thread=self.thread,
+            changed=lambda run_id, status: self.changes.note("runs", run_id, status),
         )
-        self.jobs = Jobs(JobStore(settings.root), self.runs, thread=self.thread, changed=self.bell.ring)
+        self.jobs = Jobs(JobStore(settings.root), self.runs, thread=self.thread, changed=self.changes.note)
 
     def start(self) -> None:
         """Begins to work; called on the event loop."""

@@ -118,6 +118,7 @@ class Fleet:
                     clock=self.clock,
                     settings=self.settings,
                     worker=worker,
+                    feed=self.workers.feeds.of(worker.base_url),
                     fence_token=token,
                     stop=self.stop,
                 )

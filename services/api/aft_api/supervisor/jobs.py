@@ -28,9 +28,6 @@ RETRY_CODES = frozenset({"run_not_loaded", "no_free_slot", "job_not_found"})
 MAX_ATTEMPTS = 5
 """Attempts at one job that a worker answers with a failure or with nonsense."""
 
-LEAST_POLL_S = 0.1
-"""Pause before a worker that answers a long poll at once, and with nothing new, is asked again."""
-
 OnView = Callable[[JobView[Contract]], Awaitable[None]]
 
 
@@ -48,6 +45,8 @@ async def run_job(
     """The job, ended, with a result that fits what was asked.
 
     Waits as long as it takes: a worker that does not answer is asked again until it does.
+
+    Nothing is held open meanwhile: the worker's feed wakes us, and then the job is asked.
 
     Raises:
         JobFailed: the worker says that it failed, refuses it, or answers what cannot be.
@@ -67,6 +66,8 @@ async def _patiently(
             view = await _ended(ports, run_id, kind, job_id, spec, on_view)
         except WorkerUnreachable as error:
             await _note_unreachable(ports, run_id, error)
+            await ports.feed.reached(at_least_s=ports.settings.retry_s, at_most_s=ports.settings.poll_s)
+            continue
         except WorkerRefused as error:
             if error.reported.code == "stale_fence":
                 raise LeaseLost(run_id) from error
@@ -115,30 +116,17 @@ async def _ended(
     """The job, ended; every view of it fits the job that was asked for."""
     run = await _ensure_loaded(ports, run_id)
     spec_hash = digest_of(spec)
-    view = await ports.worker.put(kind, job_id, spec, ports.fence_token)
-    await _note_reachable(ports, run_id)
-    while True:
-        _refuse(ports, job_misfit(view, spec, spec_hash, run))
-        if view.status in ENDED:
-            return view
-        if on_view is not None:
-            await on_view(view)
-        view = await _next_view(ports, kind, job_id, view)
-
-
-async def _next_view(ports: Ports, kind: JobKind, job_id: str, known: JobView[Contract]) -> JobView[Contract]:
-    """The job once there is news of it, or the wait is over."""
-    after_step = known.progress[-1].step if known.progress else -1
-    asked_at = asyncio.get_running_loop().time()
-    view = await ports.worker.get(kind, job_id, wait_s=ports.settings.poll_s, after_step=after_step)
-    if view.status is known.status and len(view.progress) <= len(known.progress):
-        await _sleep_out(asked_at)
-    return view
-
-
-async def _sleep_out(asked_at: float) -> None:
-    """Ends no sooner than `LEAST_POLL_S` after `asked_at`, by the loop's clock."""
-    await asyncio.sleep(max(0.0, asked_at + LEAST_POLL_S - asyncio.get_running_loop().time()))
+    with ports.feed.listen(run_id, kind, job_id) as ear:
+        view = await ports.worker.put(kind, job_id, spec, ports.fence_token)
+        await _note_reachable(ports, run_id)
+        while True:
+            _refuse(ports, job_misfit(view, spec, spec_hash, run))
+            if view.status in ENDED:
+                return view
+            if on_view is not None:
+                await on_view(view)
+            await ear.wait(ports.settings.poll_s)
+            view = await ports.worker.get(kind, job_id)
 
 
 async def _ensure_loaded(ports: Ports, run_id: str) -> RunSpec:
@@ -158,15 +146,14 @@ async def _ensure_loaded(ports: Ports, run_id: str) -> RunSpec:
 
 
 async def _loaded(ports: Ports, load: RunLoad) -> LoadedRun:
-    loaded = await ports.worker.load(load, ports.fence_token)
-    while True:
-        _refuse(ports, load_misfit(loaded, load))
-        if loaded.status is not LoadStatus.LOADING:
-            return loaded
-        asked_at = asyncio.get_running_loop().time()
-        loaded = await ports.worker.loaded(load.run_id, wait_s=ports.settings.poll_s)
-        if loaded.status is LoadStatus.LOADING:
-            await _sleep_out(asked_at)
+    with ports.feed.listen(load.run_id, "runs", load.run_id) as ear:
+        loaded = await ports.worker.load(load, ports.fence_token)
+        while True:
+            _refuse(ports, load_misfit(loaded, load))
+            if loaded.status is not LoadStatus.LOADING:
+                return loaded
+            await ear.wait(ports.settings.poll_s)
+            loaded = await ports.worker.loaded(load.run_id)
 
 
 def _refuse(ports: Ports, misfit: Misfit) -> None:

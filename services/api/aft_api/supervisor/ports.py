@@ -7,6 +7,7 @@ from aft_api.db.engine import Store
 from aft_api.runs.repository import get_run
 from aft_api.settings import Settings
 from aft_api.stop import Stop
+from aft_api.supervisor.feeds import Feed
 from aft_api.worker_client import WorkerClient
 from aft_contracts import Problem, RunSpec
 
@@ -27,6 +28,8 @@ class Ports:
     clock: Clock
     settings: Settings
     worker: WorkerClient
+    feed: Feed
+    """What tells of changes on that worker."""
     fence_token: int
     stop: Stop
     _specs: dict[str, RunSpec] = field(default_factory=dict)

@@ -11,6 +11,7 @@ import httpx
 from aft_api.db.engine import Store
 from aft_api.errors import AftError
 from aft_api.runs.repository import get_run, note_run
+from aft_api.supervisor.feeds import Feeds
 from aft_api.worker_client import WorkerAnswerInvalid, WorkerClient, WorkerRefused, WorkerUnreachable
 from aft_contracts import Checkpoints, DataPreview, PreviewRequest, Problem, RunSpec, WorkerInfo
 
@@ -45,6 +46,7 @@ class Workers:
     store: Store
     http: httpx.AsyncClient
     urls: tuple[str, ...]
+    feeds: Feeds
 
     async def choose(self, run_id: str) -> WorkerClient:
         """The run's worker: the one it had, else the one with most free slots, else the first."""

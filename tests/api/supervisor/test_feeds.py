@@ -1,0 +1,111 @@
+"""Feeds: one poll a worker wakes all its runs, commands are heard at once, and a worker without a stream is asked."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from aft_api.settings import Settings
+from aft_api.supervisor.feeds import LOOK_EVERY_S, LOOKS_A_SECOND, Feeds, open_feeds
+from tests.api.conftest import Api, running_api, serving, settings_for
+from tests.simulated_worker import SimulatedWorker, simulated_app
+
+pytestmark = pytest.mark.anyio
+SLOW = {"optim": {"steps": 2000, "batch_size": 4}, "window": {"steps": 1000}}
+
+
+@pytest.fixture
+async def feeds(tmp_path: Path) -> AsyncIterator[Feeds]:
+    settings = Settings(data_dir=tmp_path, poll_s=5.0, retry_s=0.05)
+    async with httpx.AsyncClient() as http, open_feeds(http, settings) as opened:
+        yield opened
+
+
+async def woken_within(feeds: Feeds, url: str, worker: SimulatedWorker, status: str) -> float:
+    """How long somebody waits for a job that changes a moment after they began to listen."""
+    with feeds.of(url).listen("r", "windows", "r:0:0") as ear:
+        asyncio.get_running_loop().call_later(0.2, worker.changes.note, "windows", "r:0:0", status, 1)
+        began_s = time.monotonic()
+        await ear.wait(0.15)  # the first answer of a stream wakes everybody
+        await ear.wait(10)
+        return time.monotonic() - began_s
+
+
+async def test_change_wakes_who_waits_for_that_job(feeds: Feeds, worker: SimulatedWorker, worker_url: str) -> None:
+    assert await woken_within(feeds, worker_url, worker, "committed") < 2
+
+
+async def test_many_jobs_share_one_poll(feeds: Feeds, worker: SimulatedWorker, worker_url: str) -> None:
+    feed = feeds.of(worker_url)
+
+    async def wait_for(number: int) -> None:
+        with feed.listen(f"r{number}", "windows", f"r{number}:0:0") as ear:
+            await ear.wait(1)
+            await ear.wait(10)
+
+    waiting = [asyncio.create_task(wait_for(number)) for number in range(200)]
+    while worker.event_polls < 2:
+        await asyncio.sleep(0.01)
+    for number in range(200):
+        worker.changes.note("windows", f"r{number}:0:0", "committed")
+    async with asyncio.timeout(3):
+        await asyncio.gather(*waiting)
+    assert worker.event_polls <= 5, "the answer in hand, the one with all changes, and those that wait for more"
+
+
+async def test_steps_are_looked_at_seldom_when_jobs_are_many(feeds: Feeds, worker_url: str) -> None:
+    feed = feeds.of(worker_url)
+    assert feeds.look_every_s == LOOK_EVERY_S
+    ears = [feed.listen(f"r{number}", "windows", "w") for number in range(1000)]
+    for ear in ears:
+        ear.__enter__()
+    assert feeds.look_every_s == 1000 / LOOKS_A_SECOND
+    for ear in ears:
+        ear.__exit__(None, None, None)
+    assert feed.ears == []
+
+
+async def test_stream_that_breaks_off_wakes_everybody_and_goes_on(feeds: Feeds, worker: SimulatedWorker) -> None:
+    async with serving(simulated_app(worker)) as url:
+        port = int(url.rsplit(":", 1)[1])
+    with feeds.of(url).listen("r", "windows", "r:0:0") as ear:
+        began_s = time.monotonic()
+        await ear.wait(10)
+        assert time.monotonic() - began_s < 5, "nobody answers, and the listener is told to find out"
+        async with serving(simulated_app(worker), port=port):
+            assert await woken_within(feeds, url, worker, "committed") < 5
+
+
+async def test_live_steps_reach_readers_while_a_window_runs(local_api: Api) -> None:
+    local_api.worker.step_s = 0.05
+    run_id = await local_api.start(**SLOW)
+    await local_api.until(run_id, "running")
+    seen = set()
+    async with asyncio.timeout(10):
+        while len(seen) < 3:
+            seen.add((await local_api.run(run_id))["step"])
+            await asyncio.sleep(0.2)
+    assert local_api.worker.windows == []
+
+
+async def test_command_ends_a_long_window_at_once(tmp_path: Path, worker: SimulatedWorker, worker_url: str) -> None:
+    settings = settings_for(tmp_path, None, worker_url).model_copy(update={"poll_s": 60.0})
+    worker.step_s = 0.5  # the stream is silent between two steps: only the command can wake the driver
+    async with running_api(settings, worker) as api:
+        run_id = await api.start(**SLOW)
+        await api.until(run_id, "running")
+        await asyncio.sleep(0.5)
+        await api.command(run_id, "pause")
+        await api.until(run_id, "paused", within_s=5)
+
+
+async def test_worker_without_a_stream_is_asked_for_each_job(tmp_path: Path, worker: SimulatedWorker) -> None:
+    app = simulated_app(worker)
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") != "/v1/events"]
+    worker.step_s = 0.01
+    async with serving(app) as url, running_api(settings_for(tmp_path, None, url), worker) as api:
+        await api.until(await api.start(), "succeeded")
+    assert worker.event_polls == 0
