@@ -259,7 +259,9 @@ def simulated_app(worker: SimulatedWorker) -> FastAPI:
         return Response(Checkpoints(checkpoints=seen).model_dump_json(), media_type="application/json")
 
     @app.delete("/v1/runs/{run_id}")
-    async def release(run_id: str) -> Response:
+    async def release(run_id: str, fence_token: int) -> Response:
+        if fence_token < worker.fences.get(run_id, 0):
+            return _problem(412, "stale_fence")
         worker.runs.pop(run_id, None)
         return Response(status_code=204)
 
@@ -305,7 +307,9 @@ def simulated_app(worker: SimulatedWorker) -> FastAPI:
         return Response(view.model_dump_json(), media_type="application/json")
 
     @app.post("/v1/windows/{job_id}/cancel")
-    async def cancel(job_id: str) -> Response:
+    async def cancel(job_id: str, fence_token: int) -> Response:
+        if fence_token < worker.fences.get(job_id.split(":")[0], 0):
+            return _problem(412, "stale_fence")
         worker.cancelled.add(job_id)
         return Response(status_code=202)
 

@@ -103,7 +103,7 @@ class FencedPostgresSaver(AsyncPostgresSaver):
     async def forget_past(self, run_id: str) -> None:
         """Keep only the newest checkpoint of a run; between two invocations, when nothing of it is being written."""
         async with self._cursor(pipeline=True) as cursor:
-            for statement in _FORGET:
+            for statement in _FORGET:  # in an order that needs no transaction: what the newest uses stays throughout
                 await cursor.execute(statement, {"run_id": run_id})
         self._forgotten += 1
         if self._forgotten % VACUUM_EVERY == 0:

@@ -1,0 +1,114 @@
+"""The fleet: runs are shared by replicas, handed over at once, and let go of in time."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text, update
+
+from aft_api.db.engine import Store
+from aft_api.db.tables import RunRow
+from tests.api.conftest import Api, running_api, settings_for
+from tests.simulated_worker import SimulatedWorker
+
+pytestmark = pytest.mark.anyio
+LONG_LEASE_S = 60.0
+
+
+async def lease_of(store: Store, run_id: str) -> tuple[str | None, int]:
+    """Owner and token of the run's lease."""
+    async with store.reads() as session:
+        row = (
+            await session.execute(select(RunRow.lease_owner, RunRow.lease_token).where(RunRow.run_id == run_id))
+        ).one()
+        return row.lease_owner, row.lease_token
+
+
+async def until_training(api: Api, run_id: str, *, windows: int) -> None:
+    """Wait until the worker trains a window behind these."""
+    async with asyncio.timeout(30):
+        while not (len(api.worker.windows) == windows and (await api.run(run_id))["step"] > windows * 10):
+            await asyncio.sleep(0.02)
+
+
+async def test_stopped_process_hands_its_long_window_over_at_once(
+    tmp_path: Path, database_url: str | None, worker: SimulatedWorker, worker_url: str
+) -> None:
+    settings = settings_for(tmp_path, database_url, worker_url).model_copy(update={"lease_s": LONG_LEASE_S})
+    worker.step_s = 0.3
+    async with running_api(settings, worker) as first:
+        run_id = await first.start(optim={"steps": 20, "batch_size": 4})
+        await until_training(first, run_id, windows=0)
+        began_s = time.monotonic()
+    assert time.monotonic() - began_s < 2.0, "the window of three seconds was not waited for"
+    assert worker.windows == []
+    async with running_api(settings, worker) as second:
+        started_s = time.monotonic()
+        while (await lease_of(second.app.state.store, run_id))[1] != 2:
+            await asyncio.sleep(0.02)
+        assert time.monotonic() - started_s < 1.0, "the lease of a minute was given back"
+        worker.step_s = 0.0
+        run = await second.until(run_id, "succeeded")
+    assert worker.windows == [f"{run_id}:0:0", f"{run_id}:0:1"]
+    assert run["step"] == 20
+
+
+async def test_three_replicas_share_runs_and_each_is_driven_by_one(
+    tmp_path: Path, postgres_url: str, worker: SimulatedWorker, worker_url: str
+) -> None:
+    async with (
+        running_api(settings_for(tmp_path / "a", postgres_url, worker_url), worker) as a,
+        running_api(settings_for(tmp_path / "b", postgres_url, worker_url), worker) as b,
+        running_api(settings_for(tmp_path / "c", postgres_url, worker_url), worker) as c,
+    ):
+        replicas = (a, b, c)
+        run_ids = [await replicas[number % 3].start() for number in range(9)]
+        for run_id in run_ids:
+            await replicas[0].until(run_id, "succeeded", within_s=60)
+        tokens = [(await lease_of(a.app.state.store, run_id))[1] for run_id in run_ids]
+        told = [await a.events(run_id, "window_committed") for run_id in run_ids]
+    assert tokens == [1] * 9, "each was claimed once"
+    assert sorted(worker.windows) == sorted(f"{run_id}:0:{index}" for run_id in run_ids for index in range(6))
+    assert [[event["details"]["window_id"] for event in events] for events in told] == [
+        [f"{run_id}:0:{index}" for index in range(6)] for run_id in run_ids
+    ]
+
+
+async def test_run_taken_from_ourselves_is_driven_on_by_one_drive(api: Api) -> None:
+    """A process that was frozen past its leases finds its own runs free."""
+    api.worker.step_s = 0.02
+    run_id = await api.start()
+    await until_training(api, run_id, windows=1)
+    async with api.app.state.store.sessions.begin() as session:
+        await session.execute(update(RunRow).values(lease_expires_at=0.0))
+    api.app.state.fleet.wake()
+    await api.until(run_id, "succeeded", within_s=60)
+    assert api.worker.windows == [f"{run_id}:0:{index}" for index in range(6)]
+    assert [event["details"]["window_id"] for event in await api.events(run_id, "window_committed")] == (
+        api.worker.windows
+    )
+
+
+async def test_drive_is_stopped_before_its_lease_can_be_over_when_the_store_does_not_answer(
+    tmp_path: Path, postgres_url: str, worker: SimulatedWorker, worker_url: str
+) -> None:
+    settings = settings_for(tmp_path, postgres_url, worker_url)
+    worker.step_s = 0.1
+    async with running_api(settings, worker) as api:
+        run_id = await api.start()
+        await until_training(api, run_id, windows=0)
+        fleet = api.app.state.fleet
+        async with fleet.store.engine.connect() as away:
+            await away.execute(text("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE"))  # whoever asks now, waits
+            renewed_s = max(drive.until_s for drive in fleet._drives.values()) - settings.lease_s
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(settings.lease_s + 5):
+                while fleet._drives:
+                    if loop.time() - renewed_s > settings.lease_s / 3:
+                        await away.execute(text("SELECT 1"))  # not idle, or Postgres would end it
+                    await asyncio.sleep(0.02)
+            assert loop.time() <= renewed_s + settings.lease_s
+            await away.rollback()
+        await api.until(run_id, "succeeded", within_s=60)
+    assert worker.windows == [f"{run_id}:0:{index}" for index in range(6)]

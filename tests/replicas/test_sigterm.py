@@ -1,0 +1,49 @@
+"""SIGTERM: the process lets go at once, whatever its clients wait for, and another goes on."""
+
+import asyncio
+import signal
+import time
+
+import httpx
+import pytest
+
+from tests.replicas.replicas import Replicas
+from tests.simulated_worker import SimulatedWorker
+
+pytestmark = pytest.mark.anyio
+LEASE_S = 60.0
+
+
+async def test_next_replica_goes_on_within_a_second_although_a_window_and_a_client_wait(
+    replicas: Replicas, worker: SimulatedWorker
+) -> None:
+    for _ in range(2):
+        await replicas.start(lease_s=LEASE_S)
+    worker.step_s = 0.5
+    run_id = await replicas.submit(replicas.started[0], optim={"steps": 20, "batch_size": 4})
+    async with asyncio.timeout(30):
+        while f"{run_id}:0:0" not in worker.jobs:
+            await asyncio.sleep(0.01)
+    first = replicas.owner(run_id)
+    [second] = [replica for replica in replicas.started if replica is not first]
+
+    async with httpx.AsyncClient(base_url=first.url, timeout=60) as client:
+        waiting = asyncio.create_task(client.get(f"/runs/{run_id}/events", params={"after": 10**6, "wait_s": 30}))
+        await asyncio.sleep(0.5)
+        told_s = time.monotonic()
+        first.signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            while replicas.lease(run_id) != (second.pid, 2):
+                await asyncio.sleep(0.01)
+        taken_s = time.monotonic() - told_s
+        assert (await waiting).json() == {"events": []}
+    assert first.service.process is not None
+    await asyncio.to_thread(first.service.process.wait, 10)
+    ended_s = time.monotonic() - told_s
+    assert taken_s < 1.5, "a tenth until the signal is seen, half a second between rounds, the rest is the machine"
+    assert ended_s < 4.0
+    assert worker.windows == [], "the window of five seconds was still being trained"
+    worker.step_s = 0.0
+    await replicas.until(run_id, "succeeded")
+    assert worker.windows == [f"{run_id}:0:0", f"{run_id}:0:1"]
+    assert replicas.rows("SELECT count(*) FROM windows WHERE run_id = %s", run_id) == [(2,)]
