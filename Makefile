@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
 TEST ?= tests
+SEED ?= 1
+STORE ?= postgres
 BENCHMARKS ?= forensics_overhead window_overhead checkpoint_blocking startup throughput label_noise
 
 .PHONY: help
@@ -36,6 +38,10 @@ demo: $(INSTALLED) ## Fine-tune the real model on real chats with poisoned rows,
 .PHONY: test
 test: model ## Run the tests; TEST=tests/cli runs a part of them
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(TEST)
+
+.PHONY: chaos
+chaos: $(INSTALLED) ## Kill, freeze, cut off and fill up everything under a run, by SEED; STORE=sqlite without Postgres
+	$(BIN)/python -W ignore -m tests.chaos.long --seed $(SEED) --store $(STORE)
 
 .PHONY: peers
 peers: $(PEERS)/.installed ## Compare with transformers, PEFT and TRL, which get an environment of their own

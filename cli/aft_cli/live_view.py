@@ -32,6 +32,7 @@ EVENT_STYLES = {
     EventKind.RUN_FAILED: "bold red",
     EventKind.RUN_SUCCEEDED: "bold green",
     EventKind.WINDOW_FAILED: "red",
+    EventKind.JOB_FAILED: "red",
     EventKind.WORKER_UNREACHABLE: "red",
     EventKind.WINDOW_COMMITTED: "dim",
 }

@@ -38,6 +38,7 @@ def main() -> int:
     wrong += [f"still there: {process}" for process in disturbed.orphans]
     wrong += [f"unforeseen: {line}" for line in errors_nobody_foresaw(disturbed.logs)]
     print(_summary(undisturbed, disturbed))
+    print("\n".join(f"ended by itself: {words}" for words in disturbed.own_exits))
     print("\n".join(wrong) or "everything held")
     print(f"logs: {folder}")
     return 1 if wrong else 0

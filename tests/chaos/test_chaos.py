@@ -25,7 +25,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A run of a few seconds, with a question in it."""
     folder = tmp_path_factory.mktemp("chaos")
-    return spec_of(folder / "rows", write_tiny_model(folder / "model"), steps=36, window_steps=6)
+    return spec_of(folder / "rows", write_tiny_model(folder / "model"), steps=30, window_steps=6)
 
 
 @pytest.fixture(scope="module")

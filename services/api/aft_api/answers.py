@@ -99,8 +99,8 @@ def _result_misfit(result: Contract, asked: AnalysisSpec | EvaluationSpec | Expo
 def _analysis_misfit(result: AnalysisResult, asked: AnalysisSpec) -> Misfit:
     if result.analysis_id != asked.analysis_id:
         return f"has the result of analysis {result.analysis_id!r}"
-    variants = [(variant.name, variant.masked_sample_ids) for variant in asked.variants]
-    if [(replay.name, replay.masked_sample_ids) for replay in result.replays] != variants:
+    variants = [(variant.name, frozenset(variant.masked_sample_ids)) for variant in asked.variants]
+    if [(replay.name, frozenset(replay.masked_sample_ids)) for replay in result.replays] != variants:
         return f"replays {[replay.name for replay in result.replays]}, not {[name for name, _ in variants]} as masked"
     for replay in result.replays:
         if wrong := _steps_misfit(replay.steps, asked.start_step, asked.end_step, is_whole=True):

@@ -1,16 +1,27 @@
 """Any exception as a problem document."""
 
+import errno
+
 from aft_contracts import Problem
 from aft_worker.errors import WorkerError
 
 _LONGEST_DETAIL = 2000
 """Characters; a compiler's error may run to megabytes."""
 
+_STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+
 
 def problem_of(error: Exception) -> Problem:
     """The error in words and with a stable code; one that is not ours is an `internal_error`."""
     if isinstance(error, WorkerError):
         return error.problem
+    if isinstance(error, OSError) and error.errno in _STORAGE_ERRORS:
+        return Problem(
+            title="The worker's storage did not take or give what it should.",
+            status=507,
+            code="storage_failed",
+            detail=f"{error}. Make room on the worker's disk, or repair it; what is committed is safe.",
+        )
     return Problem(
         title="Something went wrong inside the worker.",
         status=500,

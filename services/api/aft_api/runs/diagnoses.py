@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
 from aft_api.db.once import insert_once
-from aft_api.db.tables import DiagnosisRow
+from aft_api.db.tables import DiagnosisRow, WindowRow
 from aft_contracts import DiagnosisReport, Repair
 
 
@@ -30,11 +30,12 @@ async def get_diagnosis(session: AsyncSession, diagnosis_id: str) -> DiagnosisRe
 
 
 async def list_diagnoses(session: AsyncSession, run_id: str) -> list[DiagnosisReport]:
-    """A run's reports, oldest first."""
+    """A run's reports, oldest first: by their windows, for the wall clock may have been set back since."""
     rows = await session.scalars(
         select(DiagnosisRow.report)
+        .join(WindowRow, WindowRow.window_id == DiagnosisRow.window_id)
         .where(DiagnosisRow.run_id == run_id)
-        .order_by(DiagnosisRow.created_at, DiagnosisRow.diagnosis_id)
+        .order_by(WindowRow.index)
     )
     return [DiagnosisReport.model_validate(report) for report in rows]
 
@@ -58,11 +59,12 @@ async def earlier_repairs(session: AsyncSession, run_id: str, diagnosis_id: str)
     """(first bad step, repair) of the run's other diagnoses, oldest first."""
     rows = await session.execute(
         select(DiagnosisRow.first_bad_step, DiagnosisRow.repair)
+        .join(WindowRow, WindowRow.window_id == DiagnosisRow.window_id)
         .where(
             DiagnosisRow.run_id == run_id,
             DiagnosisRow.diagnosis_id != diagnosis_id,
             DiagnosisRow.repair.is_not(None),
         )
-        .order_by(DiagnosisRow.created_at, DiagnosisRow.diagnosis_id)
+        .order_by(WindowRow.index)
     )
     return [(step, Repair.model_validate(repair)) for step, repair in rows]

@@ -31,11 +31,11 @@ async def has_evaluation(session: AsyncSession, evaluation_id: str) -> bool:
 
 
 async def list_evaluations(session: AsyncSession, run_id: str) -> list[Evaluated]:
-    """A run's scores, oldest first."""
+    """A run's scores, oldest first: by what they score, for the wall clock may have been set back since."""
     rows = await session.scalars(
         select(EvaluationRow)
         .where(EvaluationRow.run_id == run_id)
-        .order_by(EvaluationRow.created_at, EvaluationRow.step)
+        .order_by(EvaluationRow.generation, EvaluationRow.step)
     )
     return [
         Evaluated(
