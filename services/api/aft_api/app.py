@@ -35,6 +35,8 @@ from aft_api.supervisor.saver import open_saver
 from aft_api.supervisor.workers import Workers
 
 SUMMARY = "Fine-tunes language models and looks after the run."
+DRIVING_CONNECTIONS = 4
+"""Connections to Postgres for all drivers together, and as many for their checkpoints."""
 log = structlog.get_logger()
 SQLITE_TAKEN = (
     "Another aft API uses {folder}: SQLite serves one process. Stop it, or set AFT_DATA_DIR or AFT_DATABASE_URL."
@@ -73,19 +75,29 @@ def create_app(
             most_idle_s = settings.lease_s / 2
             store = open_store(settings.database_url, settings.data_dir, most_idle_s=most_idle_s)
             stack.push_async_callback(store.engine.dispose)
+            driving = store
+            if not store.is_sqlite:
+                # Apart, so that a request never queues behind a thousand drivers for a connection; and few, so that
+                # few drivers are at work between two turns of a request.
+                driving = open_store(
+                    settings.database_url, settings.data_dir, most_idle_s=most_idle_s, connections=DRIVING_CONNECTIONS
+                )
+                stack.push_async_callback(driving.engine.dispose)
             http = await stack.enter_async_context(httpx.AsyncClient(limits=httpx.Limits(max_connections=None)))
             feeds = await stack.enter_async_context(open_feeds(http, settings))
             saver = await stack.enter_async_context(
-                open_saver(settings.database_url, settings.data_dir, most_idle_s=most_idle_s)
+                open_saver(
+                    settings.database_url, settings.data_dir, most_idle_s=most_idle_s, connections=DRIVING_CONNECTIONS
+                )
             )
             fleet = Fleet(
-                store=store,
+                store=driving,
                 loop=build_loop(saver),
                 saver=saver,
                 settings=settings,
                 clock=clock,
                 workers=Workers(store=store, http=http, urls=settings.worker_urls, feeds=feeds),
-                artifacts=Artifacts(store, settings.artifacts_root),
+                artifacts=Artifacts(driving, settings.artifacts_root),
                 stop=stop,
             )
             app.state.settings, app.state.store, app.state.clock, app.state.fleet = settings, store, clock, fleet

@@ -32,19 +32,30 @@ class Artifacts:
 
     def __init__(self, store: Store, root: Path) -> None:
         self._store, self._root = store, root
+        self._last_seqs: dict[str, int] = {}
+
+    async def begin(self, run_id: str) -> None:
+        """Find out where a run's folder ends; it may have been written by another process since."""
+        self._last_seqs[run_id] = await asyncio.to_thread(_last_seq, self._root / run_id / "events.jsonl")
+
+    def end(self, run_id: str) -> None:
+        """Forget where it ends: another process may write it from now on."""
+        self._last_seqs.pop(run_id, None)
 
     async def write(self, run_id: str) -> None:
-        """Bring a run's folder up to date with the store."""
+        """Bring the folder of a run that was begun up to date with the store."""
         folder = self._root / run_id
-        after_seq = await asyncio.to_thread(_last_seq, folder / "events.jsonl")
+        after_seq = self._last_seqs[run_id]
         while True:
             async with self._store.reads() as session:
                 events = await list_events(session, run_id, after_seq=after_seq, limit=PAGE)
                 documents = await _documents(session, run_id, events)
+            if not events:
+                return
             await asyncio.to_thread(_write, folder, documents, events)
+            after_seq = self._last_seqs[run_id] = events[-1].seq
             if len(events) < PAGE:
                 return
-            after_seq = events[-1].seq
 
 
 async def _documents(session: AsyncSession, run_id: str, events: list[Event]) -> dict[str, str]:
@@ -92,7 +103,6 @@ def _write(folder: Path, documents: dict[str, str], events: list[Event]) -> None
         draft = path.with_suffix(".draft")
         draft.write_text(text, encoding="utf-8")
         draft.replace(path)
-    if events:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "events.jsonl").open("a", encoding="utf-8") as lines:
-            lines.write("".join(event.model_dump_json() + "\n" for event in events))
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "events.jsonl").open("a", encoding="utf-8") as lines:
+        lines.write("".join(event.model_dump_json() + "\n" for event in events))

@@ -19,6 +19,7 @@ from aft_api.db.fence import check_fence
 
 BUSY_TIMEOUT_MS = 15_000
 MOST_IDLE_S = 15.0
+QUEUE_S = 60.0
 PING_AFTER_S = 1.0
 """A connection that stood idle for so long is tried before it is used; one that breaks sooner means a store away."""
 PLAIN_WRITES = {"synchronize_session": False}
@@ -60,8 +61,12 @@ def business_url(database_url: str | None, data_dir: Path) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def open_store(database_url: str | None, data_dir: Path, *, most_idle_s: float = MOST_IDLE_S) -> Store:
+def open_store(
+    database_url: str | None, data_dir: Path, *, most_idle_s: float = MOST_IDLE_S, connections: int = 20
+) -> Store:
     """A store on `database_url`, or on a SQLite file in `data_dir`; nothing is connected yet.
+
+    At most so many `connections` to Postgres are open at once, and who waits for one waits `QUEUE_S` at most.
 
     A transaction that stands idle for `most_idle_s` is ended by Postgres: a process that is frozen in one would
     otherwise keep others from the rows it has locked, for as long as it is frozen.
@@ -74,8 +79,9 @@ def open_store(database_url: str | None, data_dir: Path, *, most_idle_s: float =
     else:
         engine = create_async_engine(
             url,
-            pool_size=10,
-            max_overflow=10,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=QUEUE_S,
             connect_args={"connect_timeout": 10, "options": idle_limit(most_idle_s)},
         )
         event.listen(engine.sync_engine, "checkout", _ping_if_idle(engine.sync_engine))

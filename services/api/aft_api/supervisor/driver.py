@@ -39,6 +39,8 @@ from aft_contracts import (
 )
 
 log = structlog.get_logger()
+PRUNE_EVERY = 8
+"""Cycles between two prunes of a run's checkpoints, which are a few kilobytes a cycle."""
 MOST_TRIES = 3
 """Unexpected errors in a row before a run is given up."""
 
@@ -70,6 +72,7 @@ class Driver:
     ports: Ports
     artifacts: Artifacts
     run_id: str
+    _cycles: int = 0
     _awaits_train: bool = False
     """Whether the last invocation of this drive left the loop before `train`: then its checkpoint need not be asked."""
 
@@ -85,8 +88,12 @@ class Driver:
             Stopped: the process is to end; what the run waits for goes on without it.
             STORE_ERRORS: the store is away; the run is as it was.
         """
-        await self._go_on()
-        await self._write_artifacts()
+        try:
+            await self.artifacts.begin(self.run_id)
+            await self._go_on()
+            await self._write_artifacts()
+        finally:
+            self.artifacts.end(self.run_id)
 
     async def _go_on(self) -> None:
         tries = 0
@@ -148,7 +155,9 @@ class Driver:
         self._awaits_train = False
         left = await self.loop.ainvoke(given, self._config, context=self.ports, durability="sync")
         self._awaits_train = not left.get("__interrupt__") and not left.get("outcome")
-        await self.saver.forget_past(self.run_id)
+        self._cycles += 1
+        if self._cycles % PRUNE_EVERY == 0 or not self._awaits_train:
+            await self.saver.forget_past(self.run_id)
         await self._write_artifacts()
 
     async def _write_artifacts(self) -> None:

@@ -65,10 +65,12 @@ async def _patiently(
         try:
             view = await _ended(ports, run_id, kind, job_id, spec, on_view)
         except WorkerUnreachable as error:
+            ports.known.is_loaded = False
             await _note_unreachable(ports, run_id, error)
             await ports.feed.reached(at_least_s=ports.settings.retry_s, at_most_s=ports.settings.poll_s)
             continue
         except WorkerRefused as error:
+            ports.known.is_loaded = False
             if error.reported.code == "stale_fence":
                 raise LeaseLost(run_id) from error
             if error.reported.code not in RETRY_CODES:
@@ -114,7 +116,10 @@ async def _ended(
     ports: Ports, run_id: str, kind: JobKind, job_id: str, spec: JobSpec, on_view: OnView | None
 ) -> JobView[Contract]:
     """The job, ended; every view of it fits the job that was asked for."""
-    run = await _ensure_loaded(ports, run_id)
+    run = await ports.spec(run_id)
+    if not ports.known.is_loaded:  # a worker that has lost it since refuses the job, and is asked to load again
+        await _ensure_loaded(ports, run_id, run)
+        ports.known.is_loaded = True
     spec_hash = digest_of(spec)
     with ports.feed.listen(run_id, kind, job_id) as ear:
         view = await ports.worker.put(kind, job_id, spec, ports.fence_token)
@@ -129,20 +134,18 @@ async def _ended(
             view = await ports.worker.get(kind, job_id)
 
 
-async def _ensure_loaded(ports: Ports, run_id: str) -> RunSpec:
-    """The run's spec, once the worker holds the run."""
-    async with ports.store.reads() as session:
-        row = await get_run(session, run_id)
-    load = RunLoad(run_id=run_id, spec=RunSpec.model_validate(row.spec))
-    loaded = await _loaded(ports, load)
+async def _ensure_loaded(ports: Ports, run_id: str, spec: RunSpec) -> None:
+    """Return once the worker holds the run."""
+    loaded = await _loaded(ports, RunLoad(run_id=run_id, spec=spec))
     if loaded.problem is not None:
         # Below 500 it is about what was asked for and will not change; the rest may be better next time.
         raise RunFailed(loaded.problem) if loaded.problem.status < 500 else JobFailed(loaded.problem)
     domains = {name: size.model_dump(mode="json") for name, size in loaded.domains.items()}
-    if domains != row.domains:
+    async with ports.store.reads() as session:
+        is_known = (await get_run(session, run_id)).domains == domains
+    if not is_known:
         async with ports.store.sessions.begin() as session:
             await note_run(session, run_id, domains=domains)
-    return load.spec
 
 
 async def _loaded(ports: Ports, load: RunLoad) -> LoadedRun:
@@ -171,6 +174,7 @@ async def _note_failure(ports: Ports, run_id: str, job_id: str, attempts: int, p
 
 
 async def _note_unreachable(ports: Ports, run_id: str, error: WorkerUnreachable) -> None:
+    ports.known.is_clear = False
     async with ports.store.sessions.begin() as session:
         row = await get_run(session, run_id, for_update=True)
         if row.problem is None:
@@ -182,8 +186,11 @@ async def _note_unreachable(ports: Ports, run_id: str, error: WorkerUnreachable)
 
 
 async def _note_reachable(ports: Ports, run_id: str) -> None:
+    if ports.known.is_clear:
+        return
     async with ports.store.reads() as session:
         is_clear = (await get_run(session, run_id)).problem is None
-    if not is_clear:  # every job comes by here: only the rare one writes
+    if not is_clear:
         async with ports.store.sessions.begin() as session:
             await note_run(session, run_id, problem=None)
+    ports.known.is_clear = True

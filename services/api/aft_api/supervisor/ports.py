@@ -20,6 +20,18 @@ class RunFailed(Exception):
         super().__init__(problem.detail)
 
 
+@dataclass(kw_only=True)
+class Known:
+    """What a drive has found out about its run, and need not ask again."""
+
+    spec: RunSpec | None = None
+    """The run's spec, which never changes."""
+    is_loaded: bool = False
+    """Whether the worker held the run when it last answered."""
+    is_clear: bool = False
+    """Whether the run's row says nothing of a worker that does not answer."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ports:
     """One driver's tools for one run, with its right to use them."""
@@ -32,11 +44,11 @@ class Ports:
     """What tells of changes on that worker."""
     fence_token: int
     stop: Stop
-    _specs: dict[str, RunSpec] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
 
     async def spec(self, run_id: str) -> RunSpec:
-        """The run's spec; it never changes, so it is read once a drive."""
-        if run_id not in self._specs:
+        """The run's spec."""
+        if self.known.spec is None:
             async with self.store.reads() as session:
-                self._specs[run_id] = RunSpec.model_validate((await get_run(session, run_id)).spec)
-        return self._specs[run_id]
+                self.known.spec = RunSpec.model_validate((await get_run(session, run_id)).spec)
+        return self.known.spec

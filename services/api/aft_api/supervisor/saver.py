@@ -18,7 +18,7 @@ from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from aft_api.db.engine import MOST_IDLE_S, PING_AFTER_S, idle_limit
+from aft_api.db.engine import MOST_IDLE_S, PING_AFTER_S, QUEUE_S, idle_limit
 from aft_api.db.fence import LeaseLost, fence
 
 SCHEMA = "langgraph"
@@ -131,7 +131,7 @@ Saver = FencedPostgresSaver | PrunedSqliteSaver
 
 @asynccontextmanager
 async def open_saver(
-    database_url: str | None, data_dir: Path, *, most_idle_s: float = MOST_IDLE_S
+    database_url: str | None, data_dir: Path, *, most_idle_s: float = MOST_IDLE_S, connections: int = 10
 ) -> AsyncIterator[Saver]:
     """The saver that fits the store, its tables in place."""
     serde = JsonPlusSerializer(allowed_msgpack_modules=None)
@@ -146,7 +146,8 @@ async def open_saver(
     async with AsyncConnectionPool(
         conninfo,
         min_size=1,
-        max_size=10,
+        max_size=connections,
+        timeout=QUEUE_S,
         open=False,
         check=_check_if_idle,
         kwargs={

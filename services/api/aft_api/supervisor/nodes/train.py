@@ -14,6 +14,7 @@ from aft_api.supervisor.ports import Ports, RunFailed
 from aft_api.supervisor.scoring import score
 from aft_contracts import (
     EventKind,
+    JobStatus,
     JobView,
     Problem,
     State,
@@ -43,6 +44,8 @@ async def train(state: State, runtime: Runtime[Ports]) -> State:
 
 async def _train_window(ports: Ports, spec: WindowSpec) -> WindowResult:
     async def on_view(view: JobView[Any]) -> None:
+        if view.status is JobStatus.ACCEPTED:
+            return  # as the window's row says already; commands were looked for when it was planned
         async with ports.store.sessions.begin() as session:
             await note_progress(session, spec.window_id, view)
             told = await pending_commands(session, spec.run_id)
