@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     retry_s: float = Field(default=2.0, gt=0)
     """Pause before a worker that did not answer is tried again, in seconds."""
     drain_s: float = Field(default=10.0, gt=0)
-    """How long a shutdown lets runs come to a cycle's end, in seconds; windows at workers go on and are not waited for."""
+    """How long a shutdown lets runs come to a cycle's end, in seconds; windows at workers are not waited for."""
     webhook_secret: SecretStr | None = None
     """`whsec_…` secret that signs webhooks; None sends them unsigned."""
     slack_token: SecretStr | None = None

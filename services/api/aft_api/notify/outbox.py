@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
@@ -86,11 +86,14 @@ async def fetch_due(store: Store, *, limit: int) -> Sequence[OutboxRow]:
 
 
 async def settle(store: Store, seq: int, *, status: str, error: str = "", retry_in_s: float = 0.0) -> None:
-    """Write what became of one attempt."""
+    """Write what became of one attempt.
+
+    Of a message that two have tried to send, because one was frozen meanwhile, that it arrived is what counts.
+    """
     async with store.sessions.begin() as session:
         await session.execute(
             update(OutboxRow)
-            .where(OutboxRow.seq == seq)
+            .where(OutboxRow.seq == seq, or_(OutboxRow.status == "pending", literal(status == "delivered")))
             .values(
                 status=status,
                 attempts=OutboxRow.attempts + 1,
