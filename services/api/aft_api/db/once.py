@@ -22,4 +22,5 @@ def _statement(table: type[Table], *, is_sqlite: bool) -> ReturningInsert[Any]:
     dialect = sqlite if is_sqlite else postgresql
     key = table.__mapper__.primary_key[0]
     # Asked by RETURNING: the row count of such an insert is -1 on psycopg.
-    return dialect.insert(table.__table__).on_conflict_do_nothing().returning(key)
+    statement: ReturningInsert[Any] = dialect.insert(table.__table__).on_conflict_do_nothing().returning(key)
+    return statement

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Update, bindparam, select, update
+from sqlalchemy import Table, Update, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
@@ -69,7 +69,7 @@ async def wake_run(session: AsyncSession, run_id: str) -> None:
 @cache
 def _note(names: tuple[str, ...]) -> Update:
     return (
-        update(RunRow.__table__)
+        update(cast(Table, RunRow.__table__))
         .where(RunRow.run_id == bindparam("of"))
         .values({name: bindparam(f"with_{name}") for name in names})
     )

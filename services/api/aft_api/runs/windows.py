@@ -1,9 +1,10 @@
 """Windows: intended before they are dispatched, completed once, read along a lineage."""
 
 from collections.abc import Collection
+from typing import cast
 
 from pydantic import TypeAdapter
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
@@ -25,7 +26,7 @@ from aft_contracts import (
 STEPS: TypeAdapter[tuple[StepRecord, ...]] = TypeAdapter(tuple[StepRecord, ...])
 
 # Built once, because SQLAlchemy takes as long to build a statement as to send it.
-WINDOWS = WindowRow.__table__
+WINDOWS = cast(Table, WindowRow.__table__)
 _SPEC = select(WindowRow.spec).where(WindowRow.window_id == bindparam("window_id"))
 _NOTE = (
     update(WINDOWS)
