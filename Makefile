@@ -10,7 +10,7 @@ PEERS := .venv-peers
 TEST ?= tests
 SEED ?= 1
 STORE ?= postgres
-BENCHMARKS ?= forensics_overhead window_overhead checkpoint_blocking startup throughput label_noise
+BENCHMARKS ?= forensics_overhead window_overhead checkpoint_blocking startup throughput label_noise control_plane
 
 .PHONY: help
 help: ## List the targets
@@ -54,7 +54,7 @@ $(PEERS)/.installed: pyproject.toml constraints.txt
 
 # Nothing else should run on the machine meanwhile. TRL takes part where .venv-peers is.
 .PHONY: benchmarks
-benchmarks: model ## Measure what aft costs and how fast it is; some 45 minutes, figures in .cache/benchmarks
+benchmarks: model ## Measure what aft costs and how fast it is; an hour or so, figures in .cache/benchmarks
 	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --json .cache/benchmarks/$$name.json || exit 1; done
 
 .PHONY: check

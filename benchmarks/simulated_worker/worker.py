@@ -128,9 +128,8 @@ class SimulatedWorker:
         if not job.ended and job.cancelled_after is None:
             done = job.steps_done(asyncio.get_running_loop().time())
             job.cancelled_after = min(job.num_steps, done + 1)
-            if job.cancelled_after <= done or job.begun_at_s is None:
-                self._end(job)
-            self.ring()
+            step_s = job.seconds / int(job.spec["num_steps"])
+            asyncio.get_running_loop().call_later(0 if job.begun_at_s is None else step_s, self._end, job)
 
     def release(self, run_id: str) -> None:
         """Forget a run."""
@@ -194,6 +193,7 @@ class SimulatedWorker:
         if not job.ended:
             job.ended = True
             self.active.pop(job.job_id, None)
-            self._turn(job)
             self.trainings[job.job_id] += 1
             self.steps[job.run_id] = job.start_step + job.num_steps
+            self._turn(job)
+            self.ring()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pydantic import TypeAdapter
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
@@ -13,6 +13,11 @@ from aft_api.runs.events import record
 from aft_contracts import Command, CommandRecord, CommandStatus, EventKind
 
 COMMAND: TypeAdapter[Command] = TypeAdapter(Command)
+_PENDING = (
+    select(CommandRow)
+    .where(CommandRow.run_id == bindparam("run_id"), CommandRow.status == CommandStatus.PENDING)
+    .order_by(CommandRow.seq)
+)
 
 
 async def find_command(session: AsyncSession, run_id: str, command_id: str, command: Command) -> CommandRecord | None:
@@ -59,13 +64,7 @@ async def list_commands(session: AsyncSession, run_id: str) -> list[CommandRecor
 
 async def pending_commands(session: AsyncSession, run_id: str) -> list[CommandRecord]:
     """Commands that wait to be carried out, oldest first."""
-    rows: Sequence[CommandRow] = (
-        await session.scalars(
-            select(CommandRow)
-            .where(CommandRow.run_id == run_id, CommandRow.status == CommandStatus.PENDING)
-            .order_by(CommandRow.seq)
-        )
-    ).all()
+    rows: Sequence[CommandRow] = (await session.scalars(_PENDING, {"run_id": run_id})).all()
     return [record_of(row) for row in rows]
 
 

@@ -1,12 +1,18 @@
 """Evaluations: held-out scores along the run."""
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
 from aft_api.db.once import insert_once
 from aft_api.db.tables import EvaluationRow
 from aft_contracts import DomainScore, Evaluated, EvaluationResult
+
+_OF_RUN = (
+    select(EvaluationRow)
+    .where(EvaluationRow.run_id == bindparam("run_id"))
+    .order_by(EvaluationRow.generation, EvaluationRow.step)
+)
 
 
 async def add_evaluation(
@@ -32,11 +38,7 @@ async def has_evaluation(session: AsyncSession, evaluation_id: str) -> bool:
 
 async def list_evaluations(session: AsyncSession, run_id: str) -> list[Evaluated]:
     """A run's scores, oldest first: by what they score, for the wall clock may have been set back since."""
-    rows = await session.scalars(
-        select(EvaluationRow)
-        .where(EvaluationRow.run_id == run_id)
-        .order_by(EvaluationRow.generation, EvaluationRow.step)
-    )
+    rows = await session.scalars(_OF_RUN, {"run_id": run_id})
     return [
         Evaluated(
             step=row.step,

@@ -3,13 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Integer, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
 from aft_api.db.once import insert_once
 from aft_api.db.tables import EventRow
 from aft_contracts import Event, EventKind
+
+_BEHIND = (
+    select(EventRow)
+    .where(EventRow.run_id == bindparam("run_id"), EventRow.seq > bindparam("after_seq"))
+    .order_by(EventRow.seq)
+    .limit(bindparam("most", type_=Integer()))
+)
 
 
 async def record(
@@ -40,12 +47,7 @@ async def record(
 async def list_events(session: AsyncSession, run_id: str, *, after_seq: int, limit: int) -> list[Event]:
     """Events behind `after_seq`, oldest first."""
     rows: Sequence[EventRow] = (
-        await session.scalars(
-            select(EventRow)
-            .where(EventRow.run_id == run_id, EventRow.seq > after_seq)
-            .order_by(EventRow.seq)
-            .limit(limit)
-        )
+        await session.scalars(_BEHIND, {"run_id": run_id, "after_seq": after_seq, "most": limit})
     ).all()
     return [_event(row) for row in rows]
 

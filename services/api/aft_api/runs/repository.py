@@ -1,15 +1,19 @@
 """Run rows: read and moved."""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
-from sqlalchemy import select, update
+from sqlalchemy import Table, Update, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
 from aft_api.db.tables import RunRow
 from aft_api.runs.errors import RunNotFound
 from aft_contracts import MOVES, RunStatus
+
+_RUN = select(RunRow).where(RunRow.run_id == bindparam("run_id")).execution_options(populate_existing=True)
+_RUN_TO_CHANGE = _RUN.with_for_update()
 
 
 async def get_run(session: AsyncSession, run_id: str, *, for_update: bool = False) -> RunRow:
@@ -52,11 +56,20 @@ async def move_run(session: AsyncSession, run_id: str, to: RunStatus, clock: Clo
 
 async def note_run(session: AsyncSession, run_id: str, **facts: Any) -> None:
     """Write projections (step, generation, problem, …) without a change of status."""
-    await session.execute(update(RunRow).where(RunRow.run_id == run_id).values(**facts))
+    await session.execute(_note(tuple(facts)), {"of": run_id, **{f"with_{name}": fact for name, fact in facts.items()}})
 
 
 async def wake_run(session: AsyncSession, run_id: str) -> None:
     """Ask for the run to be driven; a driver that is about to park sees that it must not."""
     await session.execute(
         update(RunRow).where(RunRow.run_id == run_id).values(wants_drive=True, wake_count=RunRow.wake_count + 1)
+    )
+
+
+@cache
+def _note(names: tuple[str, ...]) -> Update:
+    return (
+        update(cast(Table, RunRow.__table__))
+        .where(RunRow.run_id == bindparam("of"))
+        .values({name: bindparam(f"with_{name}") for name in names})
     )

@@ -1,6 +1,6 @@
 """Schedules: the run's course, version by version."""
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
@@ -8,12 +8,17 @@ from aft_api.db.once import insert_once
 from aft_api.db.tables import ScheduleRow
 from aft_contracts import Schedule
 
+_LATEST = (
+    select(ScheduleRow.body)
+    .where(ScheduleRow.run_id == bindparam("run_id"))
+    .order_by(ScheduleRow.version.desc())
+    .limit(1)
+)
+
 
 async def latest_schedule(session: AsyncSession, run_id: str) -> Schedule:
     """The schedule that holds now."""
-    body = await session.scalar(
-        select(ScheduleRow.body).where(ScheduleRow.run_id == run_id).order_by(ScheduleRow.version.desc()).limit(1)
-    )
+    body = await session.scalar(_LATEST, {"run_id": run_id})
     return Schedule.model_validate(body or {})
 
 

@@ -1,9 +1,10 @@
 """Windows: intended before they are dispatched, completed once, read along a lineage."""
 
 from collections.abc import Collection
+from typing import cast
 
 from pydantic import TypeAdapter
-from sqlalchemy import select, update
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
@@ -24,6 +25,44 @@ from aft_contracts import (
 
 STEPS: TypeAdapter[tuple[StepRecord, ...]] = TypeAdapter(tuple[StepRecord, ...])
 
+# Built once, because SQLAlchemy takes as long to build a statement as to send it.
+WINDOWS = cast(Table, WindowRow.__table__)
+_SPEC = select(WindowRow.spec).where(WindowRow.window_id == bindparam("window_id"))
+_NOTE = (
+    update(WINDOWS)
+    .where(WindowRow.window_id == bindparam("of"), WindowRow.status.not_in(ENDED))
+    .values(status=bindparam("as_status"), progress=bindparam("with_progress"))
+)
+_COMPLETE = (
+    update(WINDOWS)
+    .where(WindowRow.window_id == bindparam("of"), WindowRow.status != JobStatus.COMMITTED)
+    .values(
+        status=JobStatus.COMMITTED,
+        end_step=bindparam("with_end_step"),
+        result=bindparam("with_result"),
+        progress=[],
+        problem=None,
+        ended_at=bindparam("at"),
+    )
+)
+_STEPS = (
+    select(WindowRow.result["metrics"]["steps"].as_string())
+    .where(
+        WindowRow.run_id == bindparam("run_id"),
+        WindowRow.generation == bindparam("generation"),
+        WindowRow.status == JobStatus.COMMITTED,
+        WindowRow.start_step < bindparam("reach"),
+        WindowRow.end_step > bindparam("first"),
+    )
+    .order_by(WindowRow.index)
+)
+_PROGRESS = (
+    select(WindowRow.progress)
+    .where(WindowRow.run_id == bindparam("run_id"), WindowRow.status.not_in(ENDED))
+    .order_by(WindowRow.index.desc())
+    .limit(1)
+)
+
 
 async def get_window(session: AsyncSession, window_id: str) -> WindowRow | None:
     """The window's row, or None before it was intended."""
@@ -32,9 +71,7 @@ async def get_window(session: AsyncSession, window_id: str) -> WindowRow | None:
 
 async def get_window_spec(session: AsyncSession, window_id: str) -> WindowSpec:
     """What the window was to train; it must have been intended."""
-    return WindowSpec.model_validate(
-        (await session.scalars(select(WindowRow.spec).where(WindowRow.window_id == window_id))).one()
-    )
+    return WindowSpec.model_validate((await session.scalars(_SPEC, {"window_id": window_id})).one())
 
 
 async def list_windows(session: AsyncSession, run_id: str, *, from_index: int = 0) -> list[WindowView]:
@@ -74,26 +111,20 @@ async def intend_window(session: AsyncSession, spec: WindowSpec, clock: Clock) -
 
 async def note_progress(session: AsyncSession, window_id: str, view: JobView[WindowResult]) -> None:
     """Show how far the window is; never overwrites an ending."""
-    await session.execute(
-        update(WindowRow)
-        .where(WindowRow.window_id == window_id, WindowRow.status.not_in(ENDED))
-        .values(status=view.status, progress=[step.model_dump(mode="json") for step in view.progress])
-    )
+    progress = [step.model_dump(mode="json") for step in view.progress]
+    await session.execute(_NOTE, {"of": window_id, "as_status": view.status, "with_progress": progress})
 
 
 async def complete_window(session: AsyncSession, window_id: str, result: WindowResult, clock: Clock) -> None:
     """Store what the window did; the first result wins."""
     await session.execute(
-        update(WindowRow)
-        .where(WindowRow.window_id == window_id, WindowRow.status != JobStatus.COMMITTED)
-        .values(
-            status=JobStatus.COMMITTED,
-            end_step=result.end_step,
-            result=result.model_dump(mode="json"),
-            progress=[],
-            problem=None,
-            ended_at=clock(),
-        )
+        _COMPLETE,
+        {
+            "of": window_id,
+            "with_end_step": result.end_step,
+            "with_result": result.model_dump(mode="json"),
+            "at": clock(),
+        },
     )
 
 
@@ -136,17 +167,8 @@ async def lineage_steps(
     first = before_step - at_least
     steps: list[StepRecord] = []
     for generation, reach in schedule.lineage(before_step):
-        rows = await session.scalars(
-            select(WindowRow.result["metrics"]["steps"].as_string())
-            .where(
-                WindowRow.run_id == run_id,
-                WindowRow.generation == generation,
-                WindowRow.status == JobStatus.COMMITTED,
-                WindowRow.start_step < reach,
-                WindowRow.end_step > first,
-            )
-            .order_by(WindowRow.index)
-        )
+        where = {"run_id": run_id, "generation": generation, "reach": reach, "first": first}
+        rows = await session.scalars(_STEPS, where)
         # As text, because pydantic reads JSON twice as fast as the driver and pydantic one after the other.
         recorded = [record for text in rows for record in STEPS.validate_json(text)]
         steps = [*(record for record in recorded if record.step < reach), *steps]
@@ -157,12 +179,7 @@ async def lineage_steps(
 
 async def running_steps(session: AsyncSession, run_id: str) -> list[StepRecord]:
     """Finished steps of the window that is being trained."""
-    progress = await session.scalar(
-        select(WindowRow.progress)
-        .where(WindowRow.run_id == run_id, WindowRow.status.not_in(ENDED))
-        .order_by(WindowRow.index.desc())
-        .limit(1)
-    )
+    progress = await session.scalar(_PROGRESS, {"run_id": run_id})
     return [StepRecord.model_validate(step) for step in progress or []]
 
 
