@@ -92,7 +92,7 @@ def settings_for(data_dir: Path, database_url: str | None, worker_url: str, **ch
         worker_urls=(worker_url,),
         poll_s=1.0,
         retry_s=0.05,
-        lease_s=3.0,
+        lease_s=10.0,
         **changes,
     )
 

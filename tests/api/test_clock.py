@@ -49,7 +49,7 @@ async def api_at(
     folder: Path, database_url: str | None, worker: SimulatedWorker, worker_url: str, clock: Callable[[], datetime]
 ) -> AsyncIterator[Api]:
     """The API with a clock of its own and a short lease."""
-    settings = settings_for(folder, database_url, worker_url).model_copy(update={"lease_s": 1.0})
+    settings = settings_for(folder, database_url, worker_url).model_copy(update={"lease_s": 3.0})
     app = create_app(settings, clock=clock)
     async with serving(app, lifespan="on") as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         yield Api(app=app, worker=worker, client=client)
@@ -63,7 +63,7 @@ async def test_a_wrong_clock_costs_no_lease_and_no_window(
     worker_url: str,
     clock: Callable[[], Callable[[], datetime]],
 ) -> None:
-    worker.step_s = 0.03
+    worker.step_s = 0.08
     async with api_at(tmp_path, database_url, worker, worker_url, clock()) as api:
         run_id = await api.start()
         run = await api.until(run_id, "succeeded")

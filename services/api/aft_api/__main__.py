@@ -34,9 +34,21 @@ def _collect_seldom() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
+def _write_logs() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            # The plain form of a traceback: the default one prints every local variable, and with them secrets.
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, LogStream(sys.stdout))),
+    )
+
+
 def main() -> int:
     """Serve until SIGINT or SIGTERM."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(cast(TextIO, LogStream(sys.stdout))))
+    _write_logs()
     settings, stop = Settings(), Stop()
     _collect_seldom()
     server = _Server(

@@ -38,6 +38,8 @@ SUMMARY = "Fine-tunes language models and looks after the run."
 DRIVING_CONNECTIONS = 4
 """Connections to Postgres for all drivers together, and as many for their checkpoints."""
 log = structlog.get_logger()
+LEAST_IDLE_S = 5.0
+"""A transaction may stand idle for so long however short the lease is: a busy machine may not turn to it sooner."""
 SQLITE_TAKEN = (
     "Another aft API uses {folder}: SQLite serves one process. Stop it, or set AFT_DATA_DIR or AFT_DATABASE_URL."
 )
@@ -72,7 +74,7 @@ def create_app(
                 stack.enter_context(_only_process(settings.data_dir))
             await asyncio.to_thread(upgrade, settings.database_url, settings.data_dir)
             # Half a lease: whoever a frozen process keeps from renewing still can when that process is shut out.
-            most_idle_s = settings.lease_s / 2
+            most_idle_s = max(LEAST_IDLE_S, settings.lease_s / 2)
             store = open_store(settings.database_url, settings.data_dir, most_idle_s=most_idle_s)
             stack.push_async_callback(store.engine.dispose)
             driving = store
