@@ -55,6 +55,7 @@ class Replicas:
             "AFT_DATABASE_URL": self.database_url,
             "AFT_WORKER_URLS": f'["{self.worker_url}"]',
             "AFT_RETRY_S": "0.1",
+            "AFT_POLL_S": "1",
             **{f"AFT_{key.upper()}": str(value) for key, value in settings.items()},
         }
         service = Service(

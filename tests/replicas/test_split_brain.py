@@ -35,7 +35,7 @@ async def test_replica_that_thaws_after_the_run_went_on_changes_no_row(
     replicas: Replicas, worker: SimulatedWorker
 ) -> None:
     for _ in range(2):
-        await replicas.start(lease_s=LEASE_S, poll_s=1.0)
+        await replicas.start(lease_s=LEASE_S)
     worker.step_s = 0.05
     run_id = await replicas.submit(replicas.started[0], notify=NOTIFY)
     frozen = await owner_mid_window(replicas, worker, run_id, windows=1)
@@ -61,7 +61,7 @@ async def test_replicas_that_freeze_in_turn_train_every_window_once_in_order(
     replicas: Replicas, worker: SimulatedWorker
 ) -> None:
     for _ in range(2):
-        await replicas.start(lease_s=LEASE_S, poll_s=1.0)
+        await replicas.start(lease_s=LEASE_S)
     worker.step_s = 0.05
     run_id = await replicas.submit(replicas.started[0], notify=NOTIFY)
     for turn, windows in enumerate((1, 3)):

@@ -93,7 +93,7 @@ async def test_run_taken_from_ourselves_is_driven_on_by_one_drive(api: Api) -> N
 async def test_drive_is_stopped_before_its_lease_can_be_over_when_the_store_does_not_answer(
     tmp_path: Path, postgres_url: str, worker: SimulatedWorker, worker_url: str
 ) -> None:
-    settings = settings_for(tmp_path, postgres_url, worker_url)
+    settings = settings_for(tmp_path, postgres_url, worker_url).model_copy(update={"lease_s": 6.0})
     worker.step_s = 0.1
     async with running_api(settings, worker) as api:
         run_id = await api.start()

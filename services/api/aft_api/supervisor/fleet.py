@@ -147,8 +147,8 @@ class Fleet:
         while True:
             renewed = await self._renew(within_s=lease_s / 6)
             if not renewed:
-                # The next failure is seen up to lease/15 + lease/6 from now, so a quarter of the lease is too little.
-                self._cut_off_expiring(within_s=lease_s / 4)
+                # The next failure is seen up to lease/15 + lease/6 from now; the rest is for the drive to end in.
+                self._cut_off_expiring(within_s=lease_s / 3)
             await asyncio.sleep(lease_s / 3 if renewed else lease_s / 15)
 
     async def _renew(self, *, within_s: float) -> bool:
