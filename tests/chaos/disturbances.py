@@ -82,7 +82,7 @@ def schedule(seed: int, *, kills: int, others: int, store: Store, lease_s: float
     rng = random.Random(seed)
     chosen: list[Disturbance] = []
     killed = 0
-    deadly = [Kind.KILL_API, Kind.KILL_WORKER, Kind.KILL_BOTH, Kind.KILL_POSTGRES]
+    deadly = [Kind.KILL_WORKER, Kind.KILL_POSTGRES, Kind.KILL_API, Kind.KILL_BOTH]
     while killed < kills:
         # Each kind in its turn, so that even a short schedule has them all.
         kind = deadly[len(chosen) % len(deadly)] if len(chosen) < len(deadly) else rng.choice(deadly)

@@ -38,7 +38,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, compiled: Path, spec: 
     return run
 
 
-@pytest.mark.parametrize(("store", "seed", "kills", "others"), [(Store.SQLITE, 1, 2, 3), (Store.POSTGRES, 5, 4, 2)])
+@pytest.mark.parametrize(("store", "seed", "kills", "others"), [(Store.SQLITE, 302, 2, 4), (Store.POSTGRES, 320, 3, 2)])
 def test_disturbed_runs_end_like_the_undisturbed_one(
     tmp_path: Path, compiled: Path, spec: dict[str, Any], undisturbed: Facts,
     store: Store, seed: int, kills: int, others: int,

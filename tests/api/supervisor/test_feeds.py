@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from aft_api.settings import Settings
 from aft_api.supervisor.feeds import LOOK_EVERY_S, LOOKS_A_SECOND, Feeds, open_feeds
@@ -109,3 +110,12 @@ async def test_worker_without_a_stream_is_asked_for_each_job(tmp_path: Path, wor
     async with serving(app) as url, running_api(settings_for(tmp_path, None, url), worker) as api:
         await api.until(await api.start(), "succeeded")
     assert worker.event_polls == 0
+
+
+async def test_a_worker_that_is_away_is_said_once(feeds: Feeds, worker: SimulatedWorker) -> None:
+    async with serving(simulated_app(worker)) as url:
+        pass  # a port that nobody listens on any more
+    with capture_logs() as logs, feeds.of(url).listen("r", "windows", "r:0:0") as ear:
+        for _ in range(4):
+            await ear.wait(2)
+    assert [line["event"] for line in logs] == ["feed_broke_off"]

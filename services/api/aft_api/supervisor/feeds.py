@@ -86,7 +86,7 @@ class Feed:
 
     async def run(self) -> None:
         """Poll until nobody has listened for a while."""
-        loop = asyncio.get_running_loop()
+        loop, is_broken = asyncio.get_running_loop(), False
         known, heard_s = WorkerChanges(stream="", seq=0, is_complete=True), loop.time()
         while self._ears or loop.time() - heard_s < IDLE_S:
             if self._ears:
@@ -96,11 +96,14 @@ class Feed:
             except AftError as error:
                 if isinstance(error, WorkerUnreachable):
                     self._reached.clear()
-                log.warning("feed_broke_off", url=self._client.base_url, reason=str(error))
+                if not is_broken:  # once for as long as it lasts: a worker may be away for a night
+                    log.warning("feed_broke_off", url=self._client.base_url, reason=str(error))
+                is_broken = True
                 self._wake(self.ears)  # each job is asked itself, and finds out what is wrong
                 await asyncio.sleep(self._feeds.settings.retry_s)
                 continue
             self._reached.set()
+            is_broken = False
             self._hear(known)
             await asyncio.sleep(GATHER_S)
 
