@@ -79,8 +79,8 @@ def create_app(
             stack.push_async_callback(store.engine.dispose)
             driving = store
             if not store.is_sqlite:
-                # Apart, so that a request never queues behind a thousand drivers for a connection; and few, so that
-                # few drivers are at work between two turns of a request.
+                # Apart, so that no request and no lease ever queues behind a thousand drivers for a connection; and
+                # few, so that few drivers are at work between two turns of a request.
                 driving = open_store(
                     settings.database_url, settings.data_dir, most_idle_s=most_idle_s, connections=DRIVING_CONNECTIONS
                 )
@@ -93,7 +93,8 @@ def create_app(
                 )
             )
             fleet = Fleet(
-                store=driving,
+                store=store,
+                driving=driving,
                 loop=build_loop(saver),
                 saver=saver,
                 settings=settings,

@@ -55,6 +55,9 @@ class Fleet:
     """The runs that this process drives."""
 
     store: Store
+    """For leases."""
+    driving: Store
+    """For drivers: the same database, by connections of their own."""
     loop: Loop
     saver: Saver
     settings: Settings
@@ -114,7 +117,7 @@ class Fleet:
             with fenced(run_id, token):
                 worker = await self.workers.choose(run_id)
                 ports = Ports(
-                    store=self.store,
+                    store=self.driving,
                     clock=self.clock,
                     settings=self.settings,
                     worker=worker,
