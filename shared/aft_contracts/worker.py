@@ -49,7 +49,7 @@ class WorkerState(StrEnum):
 class Heartbeat(Contract):
     """A worker's word that it is there; the first one registers it."""
 
-    base_url: str = Field(pattern=r"^https?://[^/\s]+/?$")
+    base_url: str
     """Where the control plane reaches it."""
     info: WorkerInfo
     """Who it is and what it holds."""

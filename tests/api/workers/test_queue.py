@@ -221,6 +221,8 @@ async def test_worker_registers_itself_and_a_second_of_its_name_is_refused(tmp_p
         assert list(await views(api)) == ["w"]
         taken = await api.client.post("/workers/w/heartbeat", json={**beat, "base_url": "http://127.0.0.1:1"})
         assert (taken.status_code, taken.json()["code"]) == (409, "worker_name_taken")
+        lost_in_space = await api.client.post("/workers/w/heartbeat", json={**beat, "base_url": "worker:8801"})
+        assert (lost_in_space.status_code, lost_in_space.json()["code"]) == (422, "worker_url_invalid")
         other = await api.client.post("/workers/x/heartbeat", json=beat)
         assert (other.status_code, other.json()["code"]) == (422, "worker_id_mismatch")
 

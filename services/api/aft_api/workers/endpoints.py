@@ -1,11 +1,12 @@
 """Workers over HTTP."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Path
 
 from aft_api.dependencies import FleetDep, StoreDep
-from aft_api.workers.errors import WorkerIdMismatch
+from aft_api.workers.errors import WorkerIdMismatch, WorkerUrlInvalid
 from aft_api.workers.registry import set_draining
 from aft_contracts import Contract, Heartbeat, HeartbeatAnswer, WorkerView
 
@@ -32,6 +33,10 @@ async def post_heartbeat(worker_id: WorkerId, beat: Heartbeat, fleet: FleetDep) 
     if beat.info.worker_id != worker_id:
         raise WorkerIdMismatch(
             f"The address names worker {worker_id!r} and the heartbeat {beat.info.worker_id!r}; send them alike."
+        )
+    if urlsplit(beat.base_url).scheme not in {"http", "https"} or not urlsplit(beat.base_url).hostname:
+        raise WorkerUrlInvalid(
+            f"base_url is {beat.base_url!r}; it must be like http://host:port. Correct AFT_WORKER_PUBLIC_URL."
         )
     heard = await fleet.workers.hear(beat)
     if heard.is_new:

@@ -22,6 +22,12 @@ class WorkerIdMismatch(AftError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
+class WorkerUrlInvalid(AftError):
+    """A worker gives an address that nobody can reach."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
 class WorkerNameTaken(AftError):
     """Another worker of this name answers."""
 
