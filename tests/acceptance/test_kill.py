@@ -19,10 +19,9 @@ def wait_mid_window(aft: Deployment, run_id: str, *, from_index: int) -> None:
     """Wait until a window from this index on has finished a step and not its last."""
     while True:
         windows = aft.windows(run_id)
-        last = windows[-1] if windows else None
-        if last is None or last["index"] < from_index or last["result"] is not None:
-            continue
-        if 0 < aft.steps_done(last["window_id"]) < last["num_steps"]:
+        last = windows[-1] if windows else {"index": -1, "result": None}
+        is_running = last["index"] >= from_index and last["result"] is None
+        if is_running and 0 < aft.steps_done(last["window_id"]) < last["num_steps"]:
             return
         time.sleep(0.005)
 
