@@ -54,6 +54,7 @@ class Feed:
         self._ears: dict[tuple[str, str], set[Ear]] = {}
         self._reached = asyncio.Event()
         self._reached.set()
+        self._is_well = True
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -86,7 +87,7 @@ class Feed:
 
     async def run(self) -> None:
         """Poll until nobody has listened for a while."""
-        loop, is_broken = asyncio.get_running_loop(), False
+        loop = asyncio.get_running_loop()
         known, heard_s = WorkerChanges(stream="", seq=0, is_complete=True), loop.time()
         while self._ears or loop.time() - heard_s < IDLE_S:
             if self._ears:
@@ -94,16 +95,16 @@ class Feed:
             try:
                 known = await self._client.changes(known.stream, known.seq, wait_s=self._feeds.settings.poll_s)
             except AftError as error:
+                if self._is_well:  # said once, not with every try
+                    log.warning("feed_broke_off", url=self._client.base_url, reason=str(error))
+                self._is_well = False
                 if isinstance(error, WorkerUnreachable):
                     self._reached.clear()
-                if not is_broken:  # once for as long as it lasts: a worker may be away for a night
-                    log.warning("feed_broke_off", url=self._client.base_url, reason=str(error))
-                is_broken = True
                 self._wake(self.ears)  # each job is asked itself, and finds out what is wrong
                 await asyncio.sleep(self._feeds.settings.retry_s)
                 continue
+            self._is_well = True
             self._reached.set()
-            is_broken = False
             self._hear(known)
             await asyncio.sleep(GATHER_S)
 
