@@ -346,18 +346,6 @@ def test_a_window_that_cannot_be_saved_fails_and_is_committed_when_put_again(
     assert ended(worker, "/windows/r:0:1")["status"] == "committed"
 
 
-def test_a_job_that_a_full_disk_cannot_take_is_refused_in_words_and_taken_later(
-    worker: httpx.Client, make_spec: MakeSpec
-) -> None:
-    load(worker, make_spec())
-    with largest_file(0):
-        refused = put(worker, window())
-    assert (refused.status_code, refused.json()["code"]) == (507, "storage_failed")
-    assert "File too large" in refused.json()["detail"]
-    put(worker, window()).raise_for_status()
-    assert ended(worker, "/windows/r:0:0")["status"] == "committed"
-
-
 def test_windows_that_are_put_ahead_end_like_windows_that_wait(make_spec: MakeSpec, tmp_path: Path) -> None:
     cuts = (0, 3, 5, 9)
     with serving(tmp_path / "ahead") as worker:
