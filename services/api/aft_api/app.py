@@ -26,6 +26,7 @@ from aft_api.notify.webhook import WebhookSender
 from aft_api.problems import install_problem_handlers
 from aft_api.reviews import endpoints as reviews
 from aft_api.runs import endpoints as runs
+from aft_api.runs.leases import forget_owners
 from aft_api.settings import Settings
 from aft_api.stop import Stop
 from aft_api.supervisor.feeds import open_feeds
@@ -80,7 +81,9 @@ def create_app(
             store = open_store(settings.database_url, settings.data_dir, most_idle_s=most_idle_s)
             stack.push_async_callback(store.engine.dispose)
             driving = store
-            if not store.is_sqlite:
+            if store.is_sqlite:
+                await forget_owners(store)  # The file's lock is ours, so whoever held a lease has ended.
+            else:
                 # Apart, so that no request and no lease ever queues behind a thousand drivers for a connection; and
                 # few, so that few drivers are at work between two turns of a request.
                 driving = open_store(

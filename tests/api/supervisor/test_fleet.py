@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text, update
 
-from aft_api.db.engine import Store
+from aft_api.db.engine import Store, open_store
 from aft_api.db.tables import RunRow
+from aft_api.runs.leases import claim_runs
 from tests.api.conftest import Api, running_api, settings_for
 from tests.simulated_worker import SimulatedWorker
 
@@ -52,6 +53,22 @@ async def test_stopped_process_hands_its_long_window_over_at_once(
         run = await second.until(run_id, "succeeded")
     assert worker.windows == [f"{run_id}:0:0", f"{run_id}:0:1"]
     assert run["step"] == 20
+
+
+async def test_a_killed_embedded_process_is_followed_at_once(
+    tmp_path: Path, worker: SimulatedWorker, worker_url: str
+) -> None:
+    settings = settings_for(tmp_path, None, worker_url).model_copy(update={"lease_s": LONG_LEASE_S})
+    worker.step_s = 0.3
+    async with running_api(settings, worker) as first:
+        run_id = await first.start(optim={"steps": 10, "batch_size": 4})
+        await until_training(first, run_id, windows=0)
+    store = open_store(None, tmp_path)
+    assert await claim_runs(store, "killed", lease_s=LONG_LEASE_S, limit=1) == {run_id: 2}
+    await store.engine.dispose()
+    worker.step_s = 0.0
+    async with running_api(settings, worker) as second:
+        await second.until(run_id, "succeeded", within_s=LONG_LEASE_S / 2)
 
 
 async def test_three_replicas_share_runs_and_each_is_driven_by_one(

@@ -77,6 +77,14 @@ async def release_all(store: Store, owner: str) -> None:
         )
 
 
+async def forget_owners(store: Store) -> None:
+    """Give back every lease: whoever held one is known to have ended."""
+    async with store.sessions.begin() as session:
+        await session.execute(
+            update(RunRow).where(RunRow.lease_owner.is_not(None)).values(lease_owner=None, lease_expires_at=0.0)
+        )
+
+
 async def park_run(store: Store, run_id: str, token: int, *, wake_count: int) -> bool:
     """Stop driving until somebody wakes the run; False if it was woken since `wake_count` was read."""
     async with store.sessions.begin() as session:
