@@ -51,15 +51,22 @@ ARMED_FROM = 16
 
 
 class SimulatedWorker:
-    """One worker with unlimited slots. `poison` are sample ids whose loss is huge; `nan` those whose loss is NaN."""
+    """One worker with slots enough, unless told otherwise.
 
-    def __init__(self) -> None:
+    `poison` are sample ids whose loss is huge; `nan` those whose loss is NaN.
+    """
+
+    def __init__(self, worker_id: str = "simulated", *, slots: int = 1000, root_id: str = "simulated-root") -> None:
+        self.worker_id, self.slots, self.root_id = worker_id, slots, root_id
         self.poison: set[str] = set()
         self.nan: set[str] = set()
         self.transient_steps: set[int] = set()
         self.held_out_loss: list[float] = []
         self.windows: list[str] = []
         self.runs: dict[str, JobRequest[RunLoad]] = {}
+        self.most_runs = 0
+        """Most runs that it ever held at once."""
+        self.last_load: JobRequest[RunLoad]
         self.jobs: dict[str, JobView[Any]] = {}
         self.fences: dict[str, int] = {}
         self.step_s = 0.0
@@ -213,7 +220,14 @@ def simulated_app(worker: SimulatedWorker) -> FastAPI:
     @app.get("/v1/worker")
     async def info() -> WorkerInfo:
         return WorkerInfo(
-            worker_id="simulated", platform="cpu", devices=1, versions={}, slots=1000, run_ids=tuple(worker.runs)
+            worker_id=worker.worker_id,
+            platform="cpu",
+            devices=1,
+            versions={},
+            slots=worker.slots,
+            run_ids=tuple(worker.runs),
+            fences={run_id: worker.fences.get(run_id, 0) for run_id in worker.runs},
+            root_id=worker.root_id,
         )
 
     @app.get("/v1/events")
@@ -240,8 +254,11 @@ def simulated_app(worker: SimulatedWorker) -> FastAPI:
     async def load(run_id: str, request: JobRequest[RunLoad]) -> Response:
         if request.fence_token < worker.fences.get(run_id, 0):
             return _problem(412, "stale_fence")
+        if run_id not in worker.runs and len(worker.runs) >= worker.slots:
+            return _problem(409, "no_free_slot")
         worker.fences[run_id] = request.fence_token
-        worker.runs[run_id] = request
+        worker.runs[run_id] = worker.last_load = request
+        worker.most_runs = max(worker.most_runs, len(worker.runs))
         loaded = LoadedRun(
             run_id=run_id,
             status=LoadStatus.READY,
@@ -262,6 +279,7 @@ def simulated_app(worker: SimulatedWorker) -> FastAPI:
     async def release(run_id: str, fence_token: int) -> Response:
         if fence_token < worker.fences.get(run_id, 0):
             return _problem(412, "stale_fence")
+        worker.fences[run_id] = fence_token
         worker.runs.pop(run_id, None)
         return Response(status_code=204)
 

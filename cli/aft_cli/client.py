@@ -4,7 +4,7 @@ import getpass
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
@@ -15,7 +15,6 @@ from aft_contracts import (
     CheckpointView,
     Command,
     CommandRecord,
-    Contract,
     DataPreview,
     DiagnosisReport,
     Event,
@@ -31,7 +30,7 @@ from aft_contracts import (
     SamplesReport,
     StepRecord,
     WindowView,
-    WorkerInfo,
+    WorkerView,
 )
 
 AnswerT = TypeVar("AnswerT")
@@ -43,17 +42,6 @@ PREVIEW_WAIT_S = 90.0
 VERIFY_TIMEOUT_S = 600.0
 SAMPLES_WAIT_S = 150.0
 """How much longer a report of samples may take: a worker reads the run's whole ledger for it."""
-
-
-class WorkerLine(Contract):
-    """A worker as the API sees it."""
-
-    url: str
-    """Its base URL."""
-    reachable: bool
-    """Whether it answered."""
-    info: WorkerInfo | None = None
-    """What it said of itself."""
 
 
 class AftClient:
@@ -156,9 +144,17 @@ class AftClient:
         body = request.model_dump(mode="json")
         return self._ask(DataPreview, "POST", "/data/preview", json=body, wait_s=PREVIEW_WAIT_S)
 
-    def workers(self) -> list[WorkerLine]:
-        """The workers that the API knows, and whether they answer."""
-        return self._ask_list(WorkerLine, "workers", "/workers")
+    def workers(self) -> list[WorkerView]:
+        """The workers that the API knows, and whether they are there."""
+        return self._ask_list(WorkerView, "workers", "/workers")
+
+    def drain_worker(self, worker_id: str) -> WorkerView:
+        """Give a worker no more runs."""
+        return self._ask(WorkerView, "POST", f"/workers/{quote(worker_id, safe='')}/drain")
+
+    def resume_worker(self, worker_id: str) -> WorkerView:
+        """Give a drained worker runs again."""
+        return self._ask(WorkerView, "POST", f"/workers/{quote(worker_id, safe='')}/resume")
 
     def _ask_list(
         self, item: type[AnswerT], key: str, path: str, *, wait_s: float = 0.0, **query: object

@@ -8,9 +8,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from aft_cli.client import WorkerLine
 from aft_cli.live_view import STATUS_STYLES, repair_words
-from aft_contracts import CheckpointView, DiagnosisReport, Replay, Review, RunView
+from aft_contracts import CheckpointView, DiagnosisReport, Replay, Review, RunView, WorkerView
 
 SUSPECTS_SHOWN = 8
 
@@ -95,17 +94,18 @@ def checkpoint_status(checkpoint: CheckpointView) -> Text:
     return Text("verified", style="green") if checkpoint.verified else Text("damaged", style="red")
 
 
-def workers_table(workers: Iterable[WorkerLine]) -> Table:
+def workers_table(workers: Iterable[WorkerView]) -> Table:
     """Workers, one a line."""
-    table = _table("url", "reachable", "worker", "devices", "runs", "versions", ids={"url"})
+    table = _table("worker", "state", "heard", "url", "devices", "runs", "versions", ids={"worker", "url"})
     for worker in workers:
-        if worker.info is None:
-            table.add_row(worker.url, "yes" if worker.reachable else "no")
-            continue
         info = worker.info
+        if info is None:
+            table.add_row(worker.worker_id or "", worker.state, "never", worker.url)
+            continue
         versions = ", ".join(f"{name} {version}" for name, version in info.versions.items())
-        devices, runs = f"{info.devices} {info.platform}", f"{len(info.run_ids)}/{info.slots}"
-        table.add_row(worker.url, "yes", info.worker_id, devices, runs, versions)
+        devices, runs = f"{info.devices} {info.platform}", f"{len(worker.run_ids)}/{info.slots}"
+        heard = "" if worker.heartbeat_age_s is None else f"{worker.heartbeat_age_s:.0f} s ago"
+        table.add_row(worker.worker_id or info.worker_id, worker.state, heard, worker.url, devices, runs, versions)
     return table
 
 

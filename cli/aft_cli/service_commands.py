@@ -12,12 +12,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from aft_cli.connection import client_of
 from aft_cli.error_screens import ErrorScreens
 from aft_cli.errors import local_problem
-from aft_cli.json_output import print_json
 from aft_cli.launcher import LocalStack, StackPlan
-from aft_cli.reports import workers_table
 
 DEFAULT_DATA_DIR = Path(".aft")
 TEND_S = 0.3
@@ -63,13 +60,6 @@ def worker(host: HostOption = None, port: PortOption = None) -> None:
     """Run a worker in the foreground; AFT_WORKER_* variables hold its other settings."""
     require("aft_worker", "worker")
     _become("aft_worker", AFT_WORKER_HOST=host, AFT_WORKER_PORT=port)
-
-
-def workers(ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the workers that the API knows."""
-    with client_of(ctx) as client:
-        found = client.workers()
-    return print_json(found) if as_json else Console().print(workers_table(found))
 
 
 @db.command("upgrade")

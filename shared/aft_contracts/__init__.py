@@ -55,7 +55,18 @@ from .schedule import BlacklistEntry, Branch, ClipChange, MixSegment, RateChange
 from .source import ColumnMap, DataFormat, SampleBy, SourceSpec
 from .state import State
 from .window import CheckpointRef, WindowResult, WindowSpec, WorkerNote, window_id_of
-from .worker import PROTOCOL, DomainSize, LoadedRun, LoadStatus, RunLoad, WorkerInfo
+from .worker import (
+    PROTOCOL,
+    DomainSize,
+    Heartbeat,
+    HeartbeatAnswer,
+    LoadedRun,
+    LoadStatus,
+    RunLoad,
+    WorkerInfo,
+    WorkerState,
+    WorkerView,
+)
 
 __all__ = [
     "ENDED",
@@ -100,6 +111,8 @@ __all__ = [
     "ExportJob",
     "ExportResult",
     "ExportSpec",
+    "Heartbeat",
+    "HeartbeatAnswer",
     "JobChange",
     "JobRequest",
     "JobStatus",
@@ -161,6 +174,8 @@ __all__ = [
     "WorkerChanges",
     "WorkerInfo",
     "WorkerNote",
+    "WorkerState",
+    "WorkerView",
     "digest_of",
     "window_id_of",
 ]

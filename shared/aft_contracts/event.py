@@ -24,6 +24,8 @@ class EventKind(StrEnum):
     JOB_FAILED = "job_failed"
     WORKER_NOTE = "worker_note"
     WORKER_UNREACHABLE = "worker_unreachable"
+    WORKER_ASSIGNED = "worker_assigned"
+    WORKER_LOST = "worker_lost"
     ANOMALY_DETECTED = "anomaly_detected"
     DIAGNOSED = "diagnosed"
     REPAIR_CHOSEN = "repair_chosen"

@@ -28,12 +28,23 @@ class RunStatus(StrEnum):
 
 
 MOVES: dict[RunStatus, frozenset[RunStatus]] = {
-    RunStatus.QUEUED: frozenset({RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.STOPPED, RunStatus.FAILED}),
+    RunStatus.QUEUED: frozenset(
+        {RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.WAITING, RunStatus.STOPPED, RunStatus.FAILED}
+    ),
     RunStatus.RUNNING: frozenset(
-        {RunStatus.PAUSED, RunStatus.WAITING, RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.STOPPED}
+        {
+            RunStatus.QUEUED,
+            RunStatus.PAUSED,
+            RunStatus.WAITING,
+            RunStatus.SUCCEEDED,
+            RunStatus.FAILED,
+            RunStatus.STOPPED,
+        }
     ),
     RunStatus.PAUSED: frozenset({RunStatus.RUNNING, RunStatus.WAITING, RunStatus.STOPPED, RunStatus.FAILED}),
-    RunStatus.WAITING: frozenset({RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.STOPPED, RunStatus.FAILED}),
+    RunStatus.WAITING: frozenset(
+        {RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.STOPPED, RunStatus.FAILED}
+    ),
     RunStatus.SUCCEEDED: frozenset(),
     RunStatus.FAILED: frozenset(),
     RunStatus.STOPPED: frozenset(),
@@ -76,6 +87,10 @@ class RunView(Contract):
     """Gradient norm of the last finished step."""
     review_id: str | None = None
     """The review it waits for."""
+    worker_id: str | None = None
+    """The worker it is given to, or was when it ended; null while it waits for a slot."""
+    queue_place: int | None = None
+    """While it waits for a slot: 1 for the run that gets the next one, by priority and then by age."""
     evaluations: tuple[Evaluated, ...] = ()
     """Held-out scores, oldest first; the first one is from before training."""
     export: ExportResult | None = None

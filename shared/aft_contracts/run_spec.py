@@ -255,5 +255,7 @@ class RunSpec(Contract):
     """Outside notifications."""
     export: ExportSpec = ExportSpec()
     """What is written at the end."""
+    priority: int = Field(default=0, ge=-1000, le=1000)
+    """Place in the queue for a worker's slot: higher goes first, equal ones by age."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of the data plan and of the adapters' first values."""

@@ -31,6 +31,54 @@ class WorkerInfo(Contract):
     """Runs it can hold at once."""
     run_ids: tuple[str, ...] = ()
     """Runs it holds now."""
+    fences: dict[str, int] = {}
+    """Highest lease token that it has been shown for each run it holds."""
+    root_id: str = ""
+    """Id of its storage root: workers that show the same one share their files. Empty means that nobody shares it."""
+
+
+class WorkerState(StrEnum):
+    """Whether a worker is given runs."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"
+    LOST = "lost"
+    UNSEEN = "unseen"
+
+
+class Heartbeat(Contract):
+    """A worker's word that it is there; the first one registers it."""
+
+    base_url: str
+    """Where the control plane reaches it."""
+    info: WorkerInfo
+    """Who it is and what it holds."""
+
+
+class HeartbeatAnswer(Contract):
+    """What the worker must let go of."""
+
+    drop: dict[str, int] = {}
+    """Lease token by run id, of runs that it holds and that belong to another worker or have ended."""
+
+
+class WorkerView(Contract):
+    """A worker as clients see it."""
+
+    url: str
+    """Its base URL."""
+    reachable: bool
+    """Whether it was heard of lately."""
+    state: WorkerState
+    """Whether it is given runs; `unseen` is one that the settings name and that never answered."""
+    worker_id: str | None = None
+    """Its name; null while it was never seen."""
+    heartbeat_age_s: float | None = None
+    """Seconds since it was last heard of, by the database's clock."""
+    run_ids: tuple[str, ...] = ()
+    """Runs that are given to it and have not ended; parked ones among them."""
+    info: WorkerInfo | None = None
+    """What it last said of itself."""
 
 
 class LoadStatus(StrEnum):

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +67,7 @@ class Service:
         """SIGTERM, and SIGKILL if that does not help."""
         if self.process is None or self.process.poll() is not None:
             return
+        self.process.send_signal(signal.SIGCONT)  # one that is frozen hears nothing else but SIGKILL
         self.process.terminate()
         try:
             self.process.wait(30)
@@ -108,18 +109,45 @@ class Deployment:
             return response.json()
         raise AssertionError(f"no answer from {path}")
 
-    def until(self, run_id: str, *statuses: str, within_s: float = 150.0) -> dict[str, Any]:
-        """The run once it has one of these statuses."""
+    def until(
+        self,
+        run_id: str,
+        *statuses: str,
+        within_s: float = 150.0,
+        until: Callable[[dict[str, Any]], bool] = lambda _: True,
+    ) -> dict[str, Any]:
+        """The run once it has one of these statuses, and `until` is true of it."""
         deadline = time.monotonic() + within_s
-        while (run := self.get(f"/runs/{run_id}"))["status"] not in statuses:
+        while (run := self.get(f"/runs/{run_id}"))["status"] not in statuses or not until(run):
             assert run["status"] not in ENDED, (run, self.logs())
             assert time.monotonic() < deadline, (run, self.logs())
             time.sleep(0.1)
         return dict(run)
 
+    def until_worker(self, worker_id: str, is_so: Callable[[dict[str, Any]], bool], within_s: float = 60.0) -> None:
+        """Wait until something is true of a worker."""
+        deadline = time.monotonic() + within_s
+        while not any(is_so(view) for view in self.get("/workers")["workers"] if view["worker_id"] == worker_id):
+            assert time.monotonic() < deadline, (self.get("/workers"), self.logs())
+            time.sleep(0.1)
+
+    def events(self, run_id: str, kind: str) -> list[dict[str, Any]]:
+        """What of one kind happened to the run."""
+        told = self.get(f"/runs/{run_id}/events", limit=1000)["events"]
+        return [event for event in told if event["kind"] == kind]
+
     def windows(self, run_id: str) -> list[dict[str, Any]]:
         """The run's windows with their results."""
         return list(self.get(f"/runs/{run_id}/windows")["windows"])
+
+    def steps_done(self, window_id: str) -> int:
+        """Finished steps of a window, as the worker says: the API looks at them only now and then."""
+        worker_url = self.worker.health_url.removesuffix("/healthz")
+        try:
+            response = httpx.get(f"{worker_url}/windows/{window_id}", timeout=5)
+        except httpx.TransportError:
+            return 0
+        return len(response.json()["progress"]) if response.is_success else 0
 
     def logs(self) -> str:
         """What both processes printed."""
@@ -127,8 +155,13 @@ class Deployment:
 
 
 @contextmanager
-def deployment(folder: Path, compiled: Path, database_url: str | None = None) -> Iterator[Deployment]:
-    """API and worker on `folder`, stopped at the end whatever happens; `compiled` keeps what JAX has compiled."""
+def deployment(
+    folder: Path, compiled: Path, database_url: str | None = None, *, registers: bool = False
+) -> Iterator[Deployment]:
+    """API and worker on `folder`, stopped at the end whatever happens; `compiled` keeps what JAX has compiled.
+
+    `registers` has the worker tell the API of itself, which otherwise knows of it, and makes it lost after 4 s.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     api_port, worker_port = free_port(), free_port()
     api_environment = {
@@ -140,6 +173,13 @@ def deployment(folder: Path, compiled: Path, database_url: str | None = None) ->
     }
     if database_url is not None:
         api_environment["AFT_DATABASE_URL"] = database_url
+    worker_environment: dict[str, str] = {}
+    if registers:
+        api_environment |= {"AFT_WORKER_URLS": "[]", "AFT_WORKER_LOST_S": "4", "AFT_WORKER_LOOK_S": "0.5"}
+        worker_environment = {
+            "AFT_WORKER_API_URLS": f'["http://127.0.0.1:{api_port}"]',
+            "AFT_WORKER_HEARTBEAT_S": "0.5",
+        }
     both = Deployment(
         api=Service(
             module="aft_api",
@@ -151,6 +191,7 @@ def deployment(folder: Path, compiled: Path, database_url: str | None = None) ->
             module="aft_worker",
             environment={
                 "AFT_WORKER_PORT": str(worker_port),
+                **worker_environment,
                 "AFT_WORKER_ROOT": str(folder / "worker"),
                 "AFT_WORKER_WORKER_ID": "acceptance",
                 "AFT_WORKER_JAX_CACHE_DIR": str(compiled),
@@ -167,3 +208,23 @@ def deployment(folder: Path, compiled: Path, database_url: str | None = None) ->
         both.client.close()
         both.api.stop()
         both.worker.stop()
+
+
+@contextmanager
+def second_worker(aft: Deployment, folder: Path) -> Iterator[Service]:
+    """Another worker on the same root, to be started; stopped at the end whatever happens."""
+    port = free_port()
+    other = Service(
+        module="aft_worker",
+        environment={
+            **aft.worker.environment,
+            "AFT_WORKER_PORT": str(port),
+            "AFT_WORKER_WORKER_ID": "second",
+        },
+        health_url=f"http://127.0.0.1:{port}/v1/healthz",
+        log=folder / "second.log",
+    )
+    try:
+        yield other
+    finally:
+        other.stop()

@@ -1,12 +1,13 @@
-"""kill -9 of worker and API in the middle of a window: the run finishes by itself, to the same bits."""
+"""Processes that die or freeze in the middle of a window: the run finishes by itself, to the same bits."""
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance.processes import Deployment, deployment
+from tests.acceptance.processes import Deployment, deployment, second_worker
 
 
 def adapter_bytes(run: dict[str, Any]) -> bytes:
@@ -18,11 +19,10 @@ def wait_mid_window(aft: Deployment, run_id: str, *, from_index: int) -> None:
     """Wait until a window from this index on has finished a step and not its last."""
     while True:
         windows = aft.windows(run_id)
-        steps = aft.get(f"/runs/{run_id}")["step"]
-        if windows and windows[-1]["index"] >= from_index and windows[-1]["result"] is None:
-            done = steps - windows[-1]["start_step"]
-            if 0 < done < windows[-1]["num_steps"]:
-                return
+        last = windows[-1] if windows else {"index": -1, "result": None}
+        is_running = last["index"] >= from_index and last["result"] is None
+        if is_running and 0 < aft.steps_done(last["window_id"]) < last["num_steps"]:
+            return
         time.sleep(0.005)
 
 
@@ -58,3 +58,36 @@ def test_killed_run_ends_bit_identical_to_an_undisturbed_one(
     ]
     assert adapter_bytes(killed) == adapter_bytes(undisturbed)
     assert killed["evaluations"] == undisturbed["evaluations"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_lost_workers_run_ends_bit_identical_on_another(
+    tmp_path: Path, compiled: Path, spec: dict[str, Any], how: signal.Signals, undisturbed: dict[str, Any]
+) -> None:
+    with deployment(tmp_path, compiled, registers=True) as aft, second_worker(aft, tmp_path) as other:
+        other.start()
+        aft.start()
+        aft.until_worker("second", lambda view: view["state"] == "active")
+        aft.until_worker("acceptance", lambda view: view["state"] == "active")
+        aft.client.post("/workers/second/drain").raise_for_status()
+        run_id = aft.submit(spec)
+        wait_mid_window(aft, run_id, from_index=1)
+        aft.client.post("/workers/second/resume").raise_for_status()
+        assert aft.worker.process is not None
+        aft.worker.process.send_signal(how)
+        moved = aft.until(run_id, "running", "succeeded", until=lambda run: run["worker_id"] == "second")
+        assert moved["worker_id"] == "second"
+        if how is signal.SIGSTOP:
+            aft.worker.process.send_signal(signal.SIGCONT)
+        finished = aft.until(run_id, "succeeded")
+        if how is signal.SIGSTOP:  # it comes back with a stale copy, and lets go of it
+            aft.until_worker("acceptance", lambda view: view["state"] == "active" and not view["info"]["run_ids"])
+        windows = aft.windows(run_id)
+        assert [event["details"]["worker_id"] for event in aft.events(run_id, "worker_lost")] == ["acceptance"]
+
+    assert [(window["start_step"], window["status"]) for window in windows] == [
+        (start, "committed") for start in (0, 10, 20, 30)
+    ]
+    assert adapter_bytes(finished) == adapter_bytes(undisturbed)
+    assert finished["evaluations"] == undisturbed["evaluations"]

@@ -90,6 +90,7 @@ def settings_for(data_dir: Path, database_url: str | None, worker_url: str, **ch
         data_dir=data_dir,
         database_url=database_url,
         worker_urls=(worker_url,),
+        worker_look_s=0.2,
         poll_s=1.0,
         retry_s=0.05,
         lease_s=10.0,

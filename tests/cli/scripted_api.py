@@ -29,6 +29,9 @@ from aft_contracts import (
     RunView,
     Schedule,
     StepRecord,
+    WorkerInfo,
+    WorkerState,
+    WorkerView,
 )
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -72,7 +75,9 @@ class ScriptedApi:
                 "reviews": [one for one in self.reviews.values() if one.status == query.get("status", one.status)]
             }
         if path == "/workers":
-            return 200, {"workers": [{"url": "http://w:1", "reachable": False, "info": None}]}
+            return 200, {"workers": [_worker("active"), {"url": "http://w:2", "reachable": False, "state": "unseen"}]}
+        if match := re.fullmatch(r"/workers/a%20b/(drain|resume)", path):
+            return 200, _worker("draining" if match[1] == "drain" else "active")
         if path == "/data/preview":
             self.previews_asked.append(body)
             return (200, self.preview) if self.preview else _problem(422, "bad_row", "a.jsonl, line 3: no.")
@@ -191,3 +196,16 @@ def _handler(api: ScriptedApi) -> type[BaseHTTPRequestHandler]:
             return
 
     return Handler
+
+
+def _worker(state: str) -> WorkerView:
+    info = WorkerInfo(worker_id="a b", platform="cpu", devices=1, versions={"jax": "0.10"}, slots=2)
+    return WorkerView(
+        url="http://w:1",
+        reachable=True,
+        state=WorkerState(state),
+        worker_id="a b",
+        heartbeat_age_s=3.2,
+        run_ids=("r1",),
+        info=info,
+    )

@@ -201,7 +201,14 @@ def test_diagnosis_is_shown_with_its_evidence(api: ScriptedApi, aft: Aft) -> Non
 
 
 def test_workers_are_listed(aft: Aft) -> None:
-    assert "http://w:1" in aft("workers").stdout
+    shown = aft("workers").stdout
+    assert all(words in shown for words in ("http://w:1", "active", "1/2", "3 s ago", "http://w:2", "unseen", "never"))
+    assert [worker["state"] for worker in json.loads(aft("workers", "--json").stdout)] == ["active", "unseen"]
+
+
+def test_worker_is_drained_and_given_runs_again(aft: Aft) -> None:
+    assert aft("workers", "drain", "a b").stdout == "a b: draining, 1 run(s)\n"
+    assert aft("workers", "resume", "a b").stdout == "a b: active, 1 run(s)\n"
 
 
 @pytest.mark.parametrize(("status", "exit_code"), [(RunStatus.SUCCEEDED, 0), (RunStatus.FAILED, 1)])

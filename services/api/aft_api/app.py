@@ -33,6 +33,8 @@ from aft_api.supervisor.fleet import RELEASE_WITHIN_S, Fleet
 from aft_api.supervisor.graph import build_loop
 from aft_api.supervisor.saver import open_saver
 from aft_api.supervisor.workers import Workers
+from aft_api.workers import endpoints as workers_endpoints
+from aft_api.workers.watch import Watch
 
 SUMMARY = "Fine-tunes language models and looks after the run."
 DRIVING_CONNECTIONS = 4
@@ -92,16 +94,20 @@ def create_app(
                     settings.database_url, settings.data_dir, most_idle_s=most_idle_s, connections=DRIVING_CONNECTIONS
                 )
             )
+            workers = Workers(store=store, http=http, urls=settings.worker_urls, feeds=feeds, clock=clock)
+            watch = Watch(workers=workers, settings=settings, stop=stop)
             fleet = Fleet(
                 store=driving,
                 loop=build_loop(saver),
                 saver=saver,
                 settings=settings,
                 clock=clock,
-                workers=Workers(store=store, http=http, urls=settings.worker_urls, feeds=feeds),
+                workers=workers,
+                watch=watch,
                 artifacts=Artifacts(driving, settings.artifacts_root),
                 stop=stop,
             )
+            watch.on_room = fleet.wake
             app.state.settings, app.state.store, app.state.clock, app.state.fleet = settings, store, clock, fleet
             app.state.stop = stop
             async with _background(fleet, _dispatcher(settings, store, http, stop), on_broken):
@@ -111,7 +117,14 @@ def create_app(
 
     app = FastAPI(title="aft", version=version("aft"), summary=SUMMARY, lifespan=lifespan)
     install_problem_handlers(app)
-    for router in (runs.router, reviews.router, previews.router, status_endpoints.router, slack_endpoint.router):
+    for router in (
+        runs.router,
+        reviews.router,
+        previews.router,
+        workers_endpoints.router,
+        status_endpoints.router,
+        slack_endpoint.router,
+    ):
         app.include_router(router)
     return app
 
@@ -123,6 +136,7 @@ async def _background(fleet: Fleet, dispatcher: Dispatcher, on_broken: OnBroken)
     async def work() -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(fleet.run(), name="fleet")
+            tasks.create_task(fleet.watch.run(), name="watch")
             tasks.create_task(dispatcher.run(), name="dispatcher")
 
     def report(task: asyncio.Task[None]) -> None:

@@ -22,7 +22,11 @@ class Settings(BaseSettings):
     artifacts_dir: Path | None = None
     """Folder of the per-run artifacts; None means `data_dir`/artifacts."""
     worker_urls: tuple[str, ...] = ("http://127.0.0.1:8801",)
-    """Base URLs of the workers, as a JSON list."""
+    """Base URLs of workers that are asked for their heartbeat, as a JSON list; others send theirs."""
+    worker_look_s: float = Field(default=5.0, gt=0)
+    """How often those workers are asked, in seconds."""
+    worker_lost_s: float = Field(default=30.0, gt=0)
+    """How long a worker may be silent before its runs are given to others, in seconds."""
     public_url: str = "http://127.0.0.1:8800"
     """Where people reach this API; links in notifications begin with it."""
     lease_s: float = Field(default=30.0, gt=0)

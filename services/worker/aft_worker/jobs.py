@@ -12,8 +12,7 @@ from aft_worker.job import Job, JobChanged
 from aft_worker.job_kinds import JobKind
 from aft_worker.job_store import JobStore, StoredJob, stored_type
 from aft_worker.problems import problem_of
-from aft_worker.refusals import InvalidId, JobNotFound, RunNotLoaded, SpecConflict
-from aft_worker.run_folder import RunFolder
+from aft_worker.refusals import InvalidId, JobNotFound, RunNotLoaded, SpecConflict, StaleFence
 from aft_worker.runs import HeldRun, Runs
 from aft_worker.training_thread import Task, TrainingThread
 
@@ -38,7 +37,7 @@ class Jobs:
         if getattr(request.spec, kind.id_field) != job_id:
             raise InvalidId(f"{kind.id_field} in the body is not {job_id!r}, the id in the address.")
         with self._lock:
-            RunFolder(self._runs.root, run_id).admit(request.fence_token)
+            self._runs.admit(run_id, request.fence_token)
             known = self._known(kind, job_id)
             if known is not None and known.view.spec_hash != request.spec_hash:
                 raise SpecConflict(f"{job_id} was accepted with another spec; a changed spec needs a new id.")
@@ -80,7 +79,7 @@ class Jobs:
                 raise JobNotFound(f"No job {job_id} among the {kind.name}; nothing to cancel.", job_id=job_id)
             run_id = known.request.spec.run_id
             if fence_token is not None:
-                RunFolder(self._runs.root, run_id).admit(fence_token)
+                self._runs.admit(run_id, fence_token)
             if known.view.status not in ENDED:
                 self._store.write(kind, run_id, known.model_copy(update={"cancel_requested": True}))
                 if job := self._active.get((kind.name, job_id)):
@@ -121,7 +120,7 @@ class Jobs:
         task = Task(
             name=kind.name,
             run=lambda: self._perform(job, accepted, held),
-            failed=lambda error: self._failed(job, accepted, error),
+            failed=lambda error: self._failed(job, accepted, held, error),
         )
         self._thread.submit(task)
 
@@ -138,37 +137,38 @@ class Jobs:
             self._drop(job)
             return
         if isinstance(outcome, Future):
-            outcome.add_done_callback(lambda done: self._settle(job, accepted, done))
+            outcome.add_done_callback(lambda done: self._settle(job, accepted, held, done))
         else:
-            self._succeed(job, accepted, outcome)
+            self._succeed(job, accepted, held, outcome)
 
-    def _settle(self, job: Job, accepted: StoredJob[Any, Any], outcome: Future[Any]) -> None:
+    def _settle(self, job: Job, accepted: StoredJob[Any, Any], held: HeldRun, outcome: Future[Any]) -> None:
         """Ends a job as its future did; nothing may escape, for a future swallows what its callbacks raise."""
         try:
             result = outcome.result()
         except (WorkerStopping, CancelledError):
             self._drop(job)
         except Exception as error:  # noqa: BLE001 - logged where it happened; here it becomes the job's problem
-            self._failed(job, accepted, error)
+            self._failed(job, accepted, held, error)
         else:
-            self._succeed(job, accepted, result)
+            self._succeed(job, accepted, held, result)
 
-    def _succeed(self, job: Job, accepted: StoredJob[Any, Any], result: Any) -> None:
-        self._end(job, accepted, status=job.kind.ends_as(job.spec, result), result=result)
+    def _succeed(self, job: Job, accepted: StoredJob[Any, Any], held: HeldRun, result: Any) -> None:
+        self._end(job, accepted, held, status=job.kind.ends_as(job.spec, result), result=result)
 
     def _drop(self, job: Job) -> None:
         self._forget(job)
         self._changed(job.kind.name, job.view.job_id, "dropped", job.view.step)
         log.info("job_dropped", kind=job.kind.name, job_id=job.view.job_id)
 
-    def _failed(self, job: Job, accepted: StoredJob[Any, Any], error: Exception) -> None:
+    def _failed(self, job: Job, accepted: StoredJob[Any, Any], held: HeldRun, error: Exception) -> None:
         problem = problem_of(error)
         log.warning("job_failed", kind=job.kind.name, job_id=job.view.job_id, code=problem.code)
-        self._end(job, accepted, status=JobStatus.FAILED, problem=problem)
+        self._end(job, accepted, held, status=JobStatus.FAILED, problem=problem)
 
-    def _end(self, job: Job, accepted: StoredJob[Any, Any], **end: Any) -> None:
+    def _end(self, job: Job, accepted: StoredJob[Any, Any], held: HeldRun, **end: Any) -> None:
         """Shows the end only once it is on disk: what was reported must survive a restart."""
-        if job.is_dropped:  # Its file may belong to a job that was put anew, which finds what this one committed.
+        if job.is_dropped or self._is_stale(held):
+            # Its file may belong to a job that was put anew, here or elsewhere, which finds what this one committed.
             self._drop(job)
             return
         view = job.view.model_copy(update=end)
@@ -183,6 +183,13 @@ class Jobs:
         log.info("job_ended", kind=job.kind.name, job_id=view.job_id, status=view.status.value)
         job.ended(**end)
         self._forget(job)
+
+    def _is_stale(self, held: HeldRun) -> bool:
+        try:
+            self._runs.check(held)
+        except StaleFence:
+            return True
+        return False
 
     def _forget(self, job: Job) -> None:
         key = (job.kind.name, job.view.job_id)

@@ -1,6 +1,9 @@
 """Where a run's files lie under the worker's root, and who may write there."""
 
+import fcntl
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -37,8 +40,22 @@ class RunFolder:
         Raises:
             StaleFence: a newer lease has been seen.
         """
-        with _ADMITTING:
-            self._admit(self.path / "fence", fence_token)
+        with _ADMITTING, self._alone():
+            highest = self._highest()
+            if fence_token < highest:
+                raise self._stale(fence_token, highest)
+            if fence_token > highest:
+                write_durably(self._fence, str(fence_token).encode())
+
+    def check(self, fence_token: int) -> None:
+        """Let nobody write any more who was admitted under an older lease than somebody else, here or elsewhere.
+
+        Raises:
+            StaleFence: a newer lease has been seen.
+        """
+        highest = self._highest()
+        if fence_token < highest:
+            raise self._stale(fence_token, highest)
 
     def bound_spec(self) -> RunLoad | None:
         """The spec that the run's checkpoints were trained under; None before it was first loaded."""
@@ -49,14 +66,28 @@ class RunFolder:
         """Ties the run to its spec for good."""
         write_durably(self.path / "run.json", load.model_dump_json(indent=1).encode())
 
-    def _admit(self, path: Path, fence_token: int) -> None:
-        highest = int(path.read_text()) if path.is_file() else -1
-        if fence_token < highest:
-            raise StaleFence(
-                f"Fence token {fence_token} for run {self.run_id} is older than {highest}; renew the lease.",
-                run_id=self.run_id,
-                fence_token=fence_token,
-                highest=highest,
-            )
-        if fence_token > highest:
-            write_durably(path, str(fence_token).encode())
+    @property
+    def _fence(self) -> Path:
+        return self.path / "fence"
+
+    def _highest(self) -> int:
+        try:
+            return int(self._fence.read_text())
+        except FileNotFoundError:
+            return -1
+
+    def _stale(self, fence_token: int, highest: int) -> StaleFence:
+        return StaleFence(
+            f"Fence token {fence_token} for run {self.run_id} is older than {highest}; renew the lease.",
+            run_id=self.run_id,
+            fence_token=fence_token,
+            highest=highest,
+        )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other workers on the same root from admitting meanwhile."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "fence.lock").open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield

@@ -25,6 +25,8 @@ class HeldRun:
     """A run in one of the worker's slots."""
 
     view: LoadedRun
+    fence_token: int
+    """Newest lease token that was shown here for the run; another worker may have been shown a newer one."""
     session: Session | None = None
 
 
@@ -43,6 +45,30 @@ class Runs:
     def run_ids(self) -> tuple[str, ...]:
         """Runs that take up a slot."""
         return tuple(sorted(run_id for run_id, held in self._held.items() if held.view.status != LoadStatus.FAILED))
+
+    @property
+    def fences(self) -> dict[str, int]:
+        """Newest lease token shown here, by run."""
+        return {run_id: held.fence_token for run_id, held in list(self._held.items())}
+
+    def admit(self, run_id: str, fence_token: int) -> None:
+        """Let the holder of the newest lease pass, and what the run does here go on under that lease.
+
+        Raises:
+            StaleFence: a newer lease has been seen.
+        """
+        RunFolder(self.root, run_id).admit(fence_token)
+        held = self._held.get(run_id)
+        if held is not None:
+            held.fence_token = max(held.fence_token, fence_token)
+
+    def check(self, held: HeldRun) -> None:
+        """Let the run write, unless another worker has it by a newer lease.
+
+        Raises:
+            StaleFence: it has.
+        """
+        RunFolder(self.root, held.view.run_id).check(held.fence_token)
 
     def load(self, request: JobRequest[RunLoad]) -> LoadedRun:
         """Takes the run up, or says how far that is; one that failed to load is tried again."""
@@ -95,7 +121,7 @@ class Runs:
     def _load_or_view(self, request: JobRequest[RunLoad]) -> LoadedRun:
         load = request.spec
         folder = RunFolder(self.root, load.run_id)
-        folder.admit(request.fence_token)
+        self.admit(load.run_id, request.fence_token)
         if (bound := folder.bound_spec()) is not None and digest_of(bound) != request.spec_hash:
             raise _conflict(load.run_id)
         held = self._held.get(load.run_id)
@@ -110,7 +136,7 @@ class Runs:
                 slots=self.slots,
             )
         view = LoadedRun(run_id=load.run_id, status=LoadStatus.LOADING, spec_hash=request.spec_hash)
-        held = self._held[load.run_id] = HeldRun(view=view)
+        held = self._held[load.run_id] = HeldRun(view=view, fence_token=request.fence_token)
         self._thread.submit(
             Task(
                 name="load_run",
@@ -124,7 +150,7 @@ class Runs:
     def _load(self, held: HeldRun, load: RunLoad, folder: RunFolder) -> None:
         trainer = load_trainer(load.spec, make_mesh(fsdp=self.fsdp))
         folder.bind(load)
-        session = Session(trainer, folder.path)
+        session = Session(trainer, folder.path, may_write=lambda: self.check(held))
         held.session = session
         held.view = held.view.model_copy(
             update={

@@ -1,5 +1,6 @@
 """The worker as an ASGI application: endpoints, problem documents, and the life of the training thread."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from aft_contracts import Problem
+from aft_worker.announcer import Announcer
 from aft_worker.endpoints import router
 from aft_worker.errors import WorkerError
 from aft_worker.problems import problem_of
@@ -26,7 +28,13 @@ def create_app(settings: WorkerSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         worker.start()
+        announcing = asyncio.create_task(Announcer(worker, settings).run()) if settings.api_urls else None
+        if announcing is not None:
+            announcing.add_done_callback(_report_broken)
         yield
+        if announcing is not None:
+            announcing.cancel()
+            await asyncio.wait([announcing])
         await run_in_threadpool(worker.stop)
 
     app = FastAPI(title="aft worker", version="1", lifespan=lifespan)
@@ -37,6 +45,11 @@ def create_app(settings: WorkerSettings) -> FastAPI:
     app.add_exception_handler(HTTPException, _not_served)
     app.add_exception_handler(Exception, _failed)
     return app
+
+
+def _report_broken(announcing: asyncio.Task[None]) -> None:
+    if not announcing.cancelled() and (error := announcing.exception()) is not None:
+        log.error("announcer_broke", exc_info=error)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

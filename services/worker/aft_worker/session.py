@@ -1,7 +1,7 @@
 """Session: one loaded run, its live state, and everything that can be asked of it."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -87,14 +87,17 @@ class Session:
     What is trained is saved beside that thread, so training may run ahead of the disk.
     """
 
-    def __init__(self, trainer: Trainer, run_folder: Path) -> None:
-        """Takes the run up in `run_folder`; a run without a checkpoint gets the one before its first step, in time."""
+    def __init__(self, trainer: Trainer, run_folder: Path, *, may_write: Callable[[], None] = lambda: None) -> None:
+        """Takes the run up in `run_folder`; a run without a checkpoint gets the one before its first step, in time.
+
+        `may_write` raises once the run belongs to another worker: nothing is committed after that.
+        """
         self.trainer = trainer
         self.artifacts = run_folder.absolute() / "artifacts"
         self.data_digest = _data_digest(trainer)
         self._eval_loss = EvalLoss(trainer.model, trainer.mesh)
         first = self._first_state()
-        self.store = CheckpointStore(run_folder / "checkpoints", first, trainer.spec.checkpoint)
+        self.store = CheckpointStore(run_folder / "checkpoints", first, trainer.spec.checkpoint, may_write=may_write)
         self.commits = Commits()
         self.ledger = Ledger(run_folder / "ledger")
         self._live: Live | None = None

@@ -20,6 +20,12 @@ class WorkerSettings(BaseSettings):
     """Folder that holds a folder per run."""
     worker_id: str = Field(default_factory=socket.gethostname, min_length=1)
     """Its name, the same after a restart."""
+    api_urls: tuple[str, ...] = ()
+    """Base URLs of the API's replicas that it registers with, as a JSON list; empty waits to be asked by one."""
+    public_url: str | None = None
+    """Where those reach it; None means `http://host:port`, with this machine's name for a host of 0.0.0.0."""
+    heartbeat_s: float = Field(default=5.0, gt=0)
+    """How often it says that it is there, in seconds."""
     slots: int = Field(default=1, ge=1)
     """Runs it holds at once."""
     fsdp: int = Field(default=1, ge=1)
@@ -28,6 +34,12 @@ class WorkerSettings(BaseSettings):
     """Folder of JAX's persistent compilation cache; None means `root`/.jax-cache."""
     drain_s: float = Field(default=20.0, gt=0)
     """How long a shutdown waits for the running step and for saves in flight, in seconds."""
+
+    @property
+    def advertised_url(self) -> str:
+        """Base URL that the API is told."""
+        host = socket.gethostname() if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared only
+        return self.public_url or f"http://{host}:{self.port}"
 
     @property
     def compilation_cache(self) -> Path:

@@ -17,6 +17,7 @@ from aft_worker.refusals import RunUnknown
 from aft_worker.run_folder import RunFolder
 from aft_worker.runs import Runs
 from aft_worker.settings import WorkerSettings
+from aft_worker.storage_root import root_id_of
 from aft_worker.training_thread import TrainingThread
 
 log = structlog.get_logger(__name__)
@@ -27,6 +28,7 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
+        self.root_id = root_id_of(settings.root)
         self.bell = Bell()
         self.changes = Changes(self.bell)
         self.thread = TrainingThread()
@@ -67,6 +69,8 @@ class Worker:
             versions=versions(),
             slots=self.settings.slots,
             run_ids=self.runs.run_ids,
+            fences=self.runs.fences,
+            root_id=self.root_id,
         )
 
     def checkpoints(self, run_id: str, *, verify: bool) -> Checkpoints:
@@ -88,7 +92,7 @@ class Worker:
 
     def release(self, run_id: str, fence_token: int) -> None:
         """Drops the run's jobs and frees its slot; a run that is not held is released already."""
-        RunFolder(self.settings.root, run_id).admit(fence_token)
+        self.runs.admit(run_id, fence_token)
         self.jobs.drop_run(run_id)
         self.runs.release(run_id)
 

@@ -91,7 +91,7 @@ async def test_no_worker_reachable_is_a_503(tmp_path: Path) -> None:
 
 
 async def test_another_worker_is_asked_where_the_first_has_no_files(tmp_path: Path) -> None:
-    empty, full = SimulatedWorker(), SimulatedWorker()
+    empty, full = SimulatedWorker("empty"), SimulatedWorker("full")
     stored(full)
     async with serving(simulated_app(empty)) as one, serving(simulated_app(full)) as other:
         settings = settings_for(tmp_path, None, one).model_copy(update={"worker_urls": (one, other)})

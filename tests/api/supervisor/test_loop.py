@@ -276,7 +276,8 @@ async def test_unreachable_worker_is_said_and_waited_for(tmp_path: Path, worker:
         run = await api.run(run_id)
         assert run["problem"]["code"] == "worker_unreachable"
         assert url in run["problem"]["detail"]
-        assert (await api.client.get("/workers")).json()["workers"] == [{"url": url, "reachable": False, "info": None}]
+        [unseen] = (await api.client.get("/workers")).json()["workers"]
+        assert (unseen["url"], unseen["reachable"], unseen["state"]) == (url, False, "unseen")
         async with serving(simulated_app(worker), port=port):
             finished = await api.until(run_id, "succeeded")
             assert finished["problem"] is None

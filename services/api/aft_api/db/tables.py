@@ -59,7 +59,11 @@ class RunRow(Table):
     step: Mapped[int] = mapped_column(Integer, default=0)
     generation: Mapped[int] = mapped_column(Integer, default=0)
     review_id: Mapped[str | None] = mapped_column(String(200))
+    priority: Mapped[int] = mapped_column(Integer, default=0)
+    worker_id: Mapped[str | None] = mapped_column(String(200))
     worker_url: Mapped[str | None] = mapped_column(Text)
+    root_id: Mapped[str | None] = mapped_column(String(300))
+    queue_seen: Mapped[int] = mapped_column(Integer, default=0)
     domains: Mapped[dict[str, Any] | None] = mapped_column(Json)
     problem: Mapped[dict[str, Any] | None] = mapped_column(Json)
     export: Mapped[dict[str, Any] | None] = mapped_column(Json)
@@ -71,7 +75,26 @@ class RunRow(Table):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
-    __table_args__ = (Index("ix_runs_wants_drive", "wants_drive", "lease_expires_at"),)
+    __table_args__ = (
+        Index("ix_runs_wants_drive", "wants_drive", "lease_expires_at"),
+        Index("ix_runs_worker", "status", "worker_id"),
+    )
+
+
+class WorkerRow(Table):
+    """A worker: who it is, and when it was last heard of by the database's clock."""
+
+    __tablename__ = "workers"
+
+    worker_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    base_url: Mapped[str] = mapped_column(Text)
+    root_id: Mapped[str] = mapped_column(String(300))
+    slots: Mapped[int] = mapped_column(Integer)
+    info: Mapped[dict[str, Any]] = mapped_column(Json)
+    is_draining: Mapped[bool] = mapped_column(Boolean, default=False)
+    is_lost: Mapped[bool] = mapped_column(Boolean, default=False)
+    heartbeat_at: Mapped[float] = mapped_column(Double)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class ScheduleRow(Table):

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, select, tuple_, update
+from sqlalchemy import CursorResult, or_, select, tuple_, update
 
 from aft_api.db.engine import Store
 from aft_api.db.tables import RunRow
@@ -18,7 +18,13 @@ async def claim_runs(
     """
     free = (
         select(RunRow.run_id)
-        .where(RunRow.wants_drive, RunRow.lease_expires_at < store.now_s, RunRow.run_id.not_in(but))
+        .where(
+            RunRow.wants_drive,
+            # A run that waits for a worker is driven only when somebody has told it something.
+            or_(RunRow.worker_id.is_not(None), RunRow.wake_count != RunRow.queue_seen),
+            RunRow.lease_expires_at < store.now_s,
+            RunRow.run_id.not_in(but),
+        )
         .order_by(RunRow.updated_at)
         .limit(limit)
         .with_for_update(skip_locked=True, key_share=True)

@@ -42,7 +42,7 @@ async def find_samples(workers: Workers, run_id: str, known_url: str | None, que
         SamplesRefused: the worker that has them has nothing to report, or not what was asked for.
     """
     lost: list[WorkerUnreachable] = []
-    for client in workers.clients(first=known_url):
+    for client in await workers.clients(first=known_url):
         try:
             return await client.samples(run_id, query)
         except WorkerUnreachable as error:

@@ -18,6 +18,7 @@ from aft_api.runs.events import record
 from aft_api.runs.repository import find_run, get_run, wake_run
 from aft_api.runs.schedules import latest_schedule
 from aft_api.runs.windows import lineage_steps, running_steps
+from aft_api.workers.queue import place_in_queue
 from aft_contracts import (
     FINISHED,
     Answer,
@@ -67,6 +68,7 @@ async def start_run(store: Store, spec: RunSpec, *, idempotency_key: str | None,
                 name=spec.name,
                 status=RunStatus.QUEUED,
                 spec=spec.model_dump(mode="json"),
+                priority=spec.priority,
                 created_at=now,
                 updated_at=now,
             )
@@ -88,6 +90,8 @@ async def view_run(session: AsyncSession, row: RunRow) -> RunView:
         run_id=row.run_id,
         name=row.name,
         status=RunStatus(row.status),
+        worker_id=row.worker_id,
+        queue_place=await place_in_queue(session, row),
         spec=RunSpec.model_validate(row.spec),
         schedule=schedule,
         step=running[-1].step + 1 if running else row.step,

@@ -25,6 +25,8 @@ from aft_api.stop import Stopped
 from aft_api.supervisor.graph import Loop
 from aft_api.supervisor.ports import Ports, RunFailed
 from aft_api.supervisor.saver import Saver
+from aft_api.worker_client import WorkerRefused, WorkerUnreachable
+from aft_api.workers.queue import leave_for_queue
 from aft_contracts import (
     FINISHED,
     CommandStatus,
@@ -61,6 +63,8 @@ class Controls:
     stance: Stance
     status: RunStatus
     wake_count: int
+    worker_id: str | None
+    review_id: str | None
 
 
 @dataclass(kw_only=True)
@@ -123,6 +127,8 @@ class Driver:
             return False
         if stance is Stance.HOLD:
             return not await self._park(controls.wake_count)
+        if stance is Stance.GO and (self.ports.worker_id is None or controls.worker_id != self.ports.worker_id):
+            return await self._leave(controls)
         if stance is Stance.GO and self._awaits_train:
             await self._go(controls)
             return True
@@ -174,7 +180,13 @@ class Driver:
             run = await get_run(session, self.run_id, for_update=True)
             status = RunStatus(run.status)
             stance = Stance.ENDED if status in FINISHED else await self._carry_out(session, run)
-            return Controls(stance=stance, status=RunStatus(run.status), wake_count=run.wake_count)
+            return Controls(
+                stance=stance,
+                status=RunStatus(run.status),
+                wake_count=run.wake_count,
+                worker_id=run.worker_id,
+                review_id=run.review_id,
+            )
 
     async def _carry_out(self, session: AsyncSession, run: RunRow) -> Stance:
         stance = Stance.HOLD if run.status == RunStatus.PAUSED else Stance.GO
@@ -236,6 +248,30 @@ class Driver:
 
     async def _park(self, wake_count: int) -> bool:
         return await park_run(self.ports.store, self.run_id, self.ports.fence_token, wake_count=wake_count)
+
+    async def _leave(self, controls: Controls) -> bool:
+        """Leave the worker, or the lack of one: for the queue, or for the worker that the run was given to meanwhile.
+
+        A run that still waits for its answer needs no worker.
+        """
+        if self.ports.worker_id is None and controls.review_id is not None and await self._is_open(controls.review_id):
+            return not await self._park(controls.wake_count)
+        if self.ports.worker_id is not None:
+            await self._let_go()
+        async with self.ports.store.sessions.begin() as session:
+            run = await get_run(session, self.run_id, for_update=True)
+            leave_for_queue(run, wake_count=controls.wake_count, clock=self.ports.clock)
+        return False
+
+    async def _let_go(self) -> None:
+        try:
+            await self.ports.worker.release(self.run_id, self.ports.fence_token)
+        except (WorkerUnreachable, WorkerRefused):
+            return  # its next heartbeat is answered with what it must drop
+
+    async def _is_open(self, review_id: str) -> bool:
+        async with self.ports.store.reads() as session:
+            return (await get_review(session, review_id)).status is ReviewStatus.OPEN
 
     async def _move(
         self, to: RunStatus, kind: EventKind | None = None, message: str = "", *, key: str = "", **facts: Any

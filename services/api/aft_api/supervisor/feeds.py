@@ -54,6 +54,7 @@ class Feed:
         self._ears: dict[tuple[str, str], set[Ear]] = {}
         self._reached = asyncio.Event()
         self._reached.set()
+        self._is_well = True
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -94,12 +95,15 @@ class Feed:
             try:
                 known = await self._client.changes(known.stream, known.seq, wait_s=self._feeds.settings.poll_s)
             except AftError as error:
+                if self._is_well:  # said once, not with every try
+                    log.warning("feed_broke_off", url=self._client.base_url, reason=str(error))
+                self._is_well = False
                 if isinstance(error, WorkerUnreachable):
                     self._reached.clear()
-                log.warning("feed_broke_off", url=self._client.base_url, reason=str(error))
                 self._wake(self.ears)  # each job is asked itself, and finds out what is wrong
                 await asyncio.sleep(self._feeds.settings.retry_s)
                 continue
+            self._is_well = True
             self._reached.set()
             self._hear(known)
             await asyncio.sleep(GATHER_S)

@@ -21,6 +21,7 @@ from aft_api.supervisor.graph import Loop
 from aft_api.supervisor.ports import Ports
 from aft_api.supervisor.saver import Saver
 from aft_api.supervisor.workers import Workers
+from aft_api.workers.watch import Watch
 
 log = structlog.get_logger()
 MOST_RUNS = 1000
@@ -60,11 +61,17 @@ class Fleet:
     settings: Settings
     clock: Clock
     workers: Workers
+    watch: Watch
     artifacts: Artifacts
     stop: Stop
     owner: str = field(default_factory=_new_owner)
     _drives: dict[str, Drive] = field(default_factory=dict)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def driven(self) -> int:
+        """How many runs are driven here now."""
+        return len(self._drives)
 
     def wake(self) -> None:
         """Look for runs to drive now, not at the next round."""
@@ -96,6 +103,7 @@ class Fleet:
             return False
         until_s = _now_s() + self.settings.lease_s
         try:
+            await self.watch.serve_queue()
             claimed = await claim_runs(self.store, self.owner, lease_s=self.settings.lease_s, limit=limit)
         except STORE_ERRORS:
             log.exception("claim_failed")
@@ -112,13 +120,14 @@ class Fleet:
     async def _drive(self, run_id: str, token: int) -> None:
         try:
             with fenced(run_id, token):
-                worker = await self.workers.choose(run_id)
+                place = await self.workers.placement(run_id)
                 ports = Ports(
                     store=self.store,
                     clock=self.clock,
                     settings=self.settings,
-                    worker=worker,
-                    feed=self.workers.feeds.of(worker.base_url),
+                    worker=place.client,
+                    worker_id=place.worker_id,
+                    feed=self.workers.feeds.of(place.client.base_url),
                     fence_token=token,
                     stop=self.stop,
                 )
@@ -134,6 +143,8 @@ class Fleet:
         finally:
             self._drives.pop(run_id, None)
             await self._release(run_id, token)
+            if self.watch.has_waiting:  # whatever ended this drive may have left a slot
+                self.wake()
 
     async def _release(self, run_id: str, token: int) -> None:
         try:

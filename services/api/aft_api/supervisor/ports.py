@@ -40,6 +40,8 @@ class Ports:
     clock: Clock
     settings: Settings
     worker: WorkerClient
+    worker_id: str | None
+    """Its name; None while the run waits for a worker, and `worker` is the last one that it had."""
     feed: Feed
     """What tells of changes on that worker."""
     fence_token: int

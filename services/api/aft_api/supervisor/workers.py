@@ -1,6 +1,5 @@
-"""The workers that this control plane knows, and which of them takes a run."""
+"""The workers that this control plane knows, and which of them has a run."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -8,14 +7,29 @@ from typing import TypeVar
 
 import httpx
 
+from aft_api.clock import Clock
 from aft_api.db.engine import Store
 from aft_api.errors import AftError
-from aft_api.runs.repository import get_run, note_run
+from aft_api.runs.repository import get_run
 from aft_api.supervisor.feeds import Feeds
 from aft_api.worker_client import WorkerAnswerInvalid, WorkerClient, WorkerRefused, WorkerUnreachable
-from aft_contracts import Checkpoints, DataPreview, PreviewRequest, Problem, RunSpec, WorkerInfo
+from aft_api.workers.errors import WorkerNameTaken
+from aft_api.workers.registry import Heard, ages_s, assigned_runs, find_worker, hear, list_workers
+from aft_contracts import (
+    Checkpoints,
+    DataPreview,
+    Heartbeat,
+    PreviewRequest,
+    Problem,
+    RunSpec,
+    WorkerInfo,
+    WorkerState,
+    WorkerView,
+)
 
 AnswerT = TypeVar("AnswerT")
+NOWHERE = "http://127.0.0.1:9"
+"""Address of the worker of a run that never had one; nothing listens there."""
 
 
 class SpecRefused(AftError):
@@ -40,32 +54,68 @@ class NoWorkerAnswers(AftError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where a run is trained."""
+
+    client: WorkerClient
+    worker_id: str | None
+    """None while the run waits for a worker: `client` is then the last one that it had."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Workers:
-    """Workers by base URL."""
+    """The workers that this control plane knows: those that the settings name, and those that have registered."""
 
     store: Store
     http: httpx.AsyncClient
     urls: tuple[str, ...]
+    """Named by the settings."""
     feeds: Feeds
+    clock: Clock
 
-    async def choose(self, run_id: str) -> WorkerClient:
-        """The run's worker: the one it had, else the one with most free slots, else the first."""
+    async def placement(self, run_id: str) -> Placement:
+        """The worker that the run was given to."""
         async with self.store.reads() as session:
-            known = (await get_run(session, run_id)).worker_url
-        url = known if known in self.urls else await self._freest()
-        if url != known:
-            async with self.store.sessions.begin() as session:
-                await note_run(session, run_id, worker_url=url)
-        return WorkerClient(self.http, url)
+            run = await get_run(session, run_id)
+            worker = None if run.worker_id is None else await find_worker(session, run.worker_id)
+        if worker is None:
+            return Placement(client=WorkerClient(self.http, run.worker_url or NOWHERE), worker_id=None)
+        return Placement(client=WorkerClient(self.http, worker.base_url), worker_id=worker.worker_id)
 
-    def clients(self, *, first: str | None) -> list[WorkerClient]:
-        """All workers, the one at `first` before the others if it is one of them."""
-        return [WorkerClient(self.http, url) for url in sorted(self.urls, key=lambda url: url != first)]
+    async def clients(self, *, first: str | None) -> list[WorkerClient]:
+        """All workers that are not lost, the one at `first` before the others."""
+        urls = await self._known_urls()
+        return [WorkerClient(self.http, url) for url in sorted(urls, key=lambda url: url != first)]
 
-    async def look(self) -> dict[str, WorkerInfo | None]:
-        """What each worker says of itself; None for one that does not answer."""
-        answers = await asyncio.gather(*(self._info(url) for url in self.urls))
-        return dict(zip(self.urls, answers, strict=True))
+    async def hear(self, beat: Heartbeat) -> Heard:
+        """Note a heartbeat; what the worker must let go of.
+
+        Raises:
+            WorkerNameTaken: another worker of the same name answers at another address.
+        """
+        await self._refuse_taken_name(beat)
+        async with self.store.sessions.begin() as session:
+            return await hear(session, self.store, beat, self.clock)
+
+    async def views(self) -> list[WorkerView]:
+        """All workers: those that have registered, then those that the settings name and that never answered."""
+        async with self.store.reads() as session:
+            rows = await list_workers(session)
+            runs, ages = await assigned_runs(session), await ages_s(session, self.store)
+        seen = [
+            WorkerView(
+                url=row.base_url,
+                reachable=not row.is_lost,
+                state=_state(is_lost=row.is_lost, is_draining=row.is_draining),
+                worker_id=row.worker_id,
+                heartbeat_age_s=round(ages.get(row.worker_id, 0.0), 1),
+                run_ids=tuple(runs.get(row.worker_id, ())),
+                info=WorkerInfo.model_validate(row.info),
+            )
+            for row in rows
+        ]
+        unseen = [url for url in self.urls if url.rstrip("/") not in {view.url for view in seen}]
+        return [*seen, *(WorkerView(url=url, reachable=False, state=WorkerState.UNSEEN) for url in unseen)]
 
     async def checkpoints(self, run_id: str, *, verify: bool) -> Checkpoints:
         """The run's checkpoints, as the worker that trains it finds them; none before it was first given to one.
@@ -103,30 +153,49 @@ class Workers:
         shown = await self._first_answer(lambda worker: worker.preview(request))
         if shown is None:
             raise NoWorkerAnswers(
-                f"Data is read by a worker, and none answers at {', '.join(self.urls)}. "
+                f"Data is read by a worker, and none answers{_at(self.urls)}. "
                 "Start one with `aft worker`, or correct AFT_WORKER_URLS."
             )
         return shown
 
     async def _first_answer(self, ask: Callable[[WorkerClient], Awaitable[AnswerT]]) -> AnswerT | None:
         """What the first worker that answers says; None when none does."""
-        for url, info in (await self.look()).items():
-            if info is not None:
-                try:
-                    return await ask(WorkerClient(self.http, url))
-                except WorkerRefused as error:
-                    raise SpecRefused(error.reported) from error
-                except (WorkerUnreachable, WorkerAnswerInvalid):
-                    continue
+        for worker in await self.clients(first=None):
+            try:
+                return await ask(worker)
+            except WorkerRefused as error:
+                raise SpecRefused(error.reported) from error
+            except (WorkerUnreachable, WorkerAnswerInvalid):
+                continue
         return None
 
-    async def _freest(self) -> str:
-        infos = await self.look()
-        free = {url: info.slots - len(info.run_ids) for url, info in infos.items() if info is not None}
-        return max(free, key=lambda url: free[url]) if free else self.urls[0]
+    async def _known_urls(self) -> list[str]:
+        async with self.store.reads() as session:
+            rows = await list_workers(session)
+        lost = {row.base_url for row in rows if row.is_lost}
+        present = [row.base_url for row in rows if not row.is_lost]
+        named = [url.rstrip("/") for url in self.urls]
+        return list(dict.fromkeys([*present, *(url for url in named if url not in lost)]))
 
-    async def _info(self, url: str) -> WorkerInfo | None:
+    async def _refuse_taken_name(self, beat: Heartbeat) -> None:
+        worker_id, url = beat.info.worker_id, beat.base_url.rstrip("/")
+        async with self.store.reads() as session:
+            known = await find_worker(session, worker_id)
+        if known is None or known.base_url == url:
+            return
         try:
-            return await WorkerClient(self.http, url).info()
+            other = await WorkerClient(self.http, known.base_url).info()
         except AftError:
-            return None
+            return  # it has moved: whoever was there is gone
+        if other.worker_id == worker_id:
+            raise WorkerNameTaken(worker_id, url=url, other_url=known.base_url)
+
+
+def _state(*, is_lost: bool, is_draining: bool) -> WorkerState:
+    if is_lost:
+        return WorkerState.LOST
+    return WorkerState.DRAINING if is_draining else WorkerState.ACTIVE
+
+
+def _at(urls: tuple[str, ...]) -> str:
+    return f" at {', '.join(urls)}" if urls else ""

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from aft_contracts.contract import Contract
 from aft_worker.checkpoint.errors import DamagedCheckpoint
-from aft_worker.durable import write_durably
+from aft_worker.durable import write_once
 
 MANIFEST_NAME = "manifest.json"
 
@@ -42,7 +42,11 @@ class Manifest(Contract):
 
 
 def write_manifest(folder: Path, *, generation: int, step: int, state_digest: str) -> str:
-    """Commits the checkpoint in `folder`, whose parameters are finite; gives back the manifest's sha256 in hex."""
+    """Commits the checkpoint in `folder`, whose parameters are finite; gives back the manifest's sha256 in hex.
+
+    Raises:
+        FileExistsError: another worker has committed there meanwhile; its manifest stands.
+    """
     manifest = Manifest(
         generation=generation,
         step=step,
@@ -51,7 +55,7 @@ def write_manifest(folder: Path, *, generation: int, step: int, state_digest: st
         files={name: _entry(folder / name, sync=True) for name in _file_names(folder)},
     )
     content = manifest.model_dump_json(indent=1).encode()
-    write_durably(folder / MANIFEST_NAME, content)
+    write_once(folder / MANIFEST_NAME, content)
     return hashlib.sha256(content).hexdigest()
 
 

@@ -1,5 +1,6 @@
 """CheckpointStore: the committed states of one run, in `<folder>/<generation>/<step>/`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -53,8 +54,16 @@ class CheckpointStore:
     One thread may save while another reads.
     """
 
-    def __init__(self, folder: Path, template: TrainState, policy: CheckpointSpec) -> None:
-        self.folder, self.policy = folder.absolute(), policy
+    def __init__(
+        self,
+        folder: Path,
+        template: TrainState,
+        policy: CheckpointSpec,
+        *,
+        may_write: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`may_write` raises when the folder belongs to another worker; it is asked before writing and committing."""
+        self.folder, self.policy, self._may_write = folder.absolute(), policy, may_write
         self._orbax = OrbaxFolder(self.folder, template)
         self._staying = Lock()
         """Held while something is read or removed: nothing may vanish under a reader."""
@@ -74,6 +83,7 @@ class CheckpointStore:
             CheckpointConflict: another state is committed there.
             CheckpointNotWritten: the disk is full, or does not do as it is told.
         """
+        self._may_write()
         _refuse_non_finite(state, step)
         digest = record.window.state_digest if record.window is not None else state_digest(state)
         folder = self._folder(generation, step)
@@ -81,6 +91,7 @@ class CheckpointStore:
             if (standing := self._standing_or_cleared(generation, step, digest)) is not None:
                 return standing
             self._orbax.save(state, record.model_dump(mode="json"), generation=generation, step=step)
+            self._may_write()
             manifest_digest = write_manifest(folder, generation=generation, step=step, state_digest=digest)
         except (OSError, ValueError) as error:  # Orbax tells of a full disk with a ValueError.
             raise CheckpointNotWritten(

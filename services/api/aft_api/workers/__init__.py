@@ -1,0 +1,1 @@
+"""Workers: who is there, which of them has which run, and the queue of runs that wait."""

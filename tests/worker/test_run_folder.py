@@ -1,0 +1,53 @@
+"""The fence of a run's folder: it only rises, and whoever holds an older token may not write."""
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from aft_worker.durable import write_once
+from aft_worker.refusals import StaleFence
+from aft_worker.run_folder import RunFolder
+
+
+def admit_all(root: Path, tokens: list[int]) -> None:
+    for token in tokens:
+        try:
+            RunFolder(root, "r").admit(token)
+        except StaleFence:
+            continue
+
+
+def test_writer_is_refused_once_a_newer_lease_was_admitted(tmp_path: Path) -> None:
+    here, elsewhere = RunFolder(tmp_path, "r"), RunFolder(tmp_path, "r")
+    here.admit(3)
+    here.check(3)
+    elsewhere.admit(4)
+    with pytest.raises(StaleFence) as refused:
+        here.check(3)
+    assert refused.value.facts == {"run_id": "r", "fence_token": 3, "highest": 4}
+    elsewhere.check(4)
+
+
+def test_fence_never_sinks_when_workers_on_one_root_admit_at_once(tmp_path: Path) -> None:
+    spawned = multiprocessing.get_context("spawn")
+    crowd = [spawned.Process(target=admit_all, args=(tmp_path, list(range(start, 200, 2)))) for start in (0, 1)]
+    for process in crowd:
+        process.start()
+    seen = [-1]
+    while any(process.is_alive() for process in crowd):
+        try:
+            seen.append(int((tmp_path / "r" / "fence").read_text()))
+        except FileNotFoundError:
+            continue
+    for process in crowd:
+        process.join()
+    assert seen == sorted(seen)
+    assert (tmp_path / "r" / "fence").read_text() == "199"
+
+
+def test_file_that_is_written_once_stays_as_it_is(tmp_path: Path) -> None:
+    write_once(tmp_path / "m", b"first")
+    with pytest.raises(FileExistsError):
+        write_once(tmp_path / "m", b"second")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("m", b"first")]
