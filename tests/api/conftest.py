@@ -13,7 +13,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from aft_api.app import create_app
+from aft_api.clock import utc_now
+from aft_api.db.engine import Store
+from aft_api.runs.repository import note_run
+from aft_api.runs.service import Caller, start_run
 from aft_api.settings import Settings
+from aft_contracts import RunSpec
 from tests.simulated_worker import SimulatedWorker, simulated_app
 
 ENDED = {"succeeded", "failed", "stopped"}
@@ -82,6 +87,15 @@ def spec_json(**changes: Any) -> dict[str, Any]:
         "optim": {"steps": 60, "batch_size": 4},
     }
     return {**spec, **changes}
+
+
+async def placed_run(store: Store) -> str:
+    """A run that has a worker, as the queue gives it one: it may be claimed."""
+    spec, caller = RunSpec.model_validate(spec_json()), Caller(user="u", channel="api")
+    run_id = await start_run(store, spec, idempotency_key=None, caller=caller, clock=utc_now)
+    async with store.sessions.begin() as session:
+        await note_run(session, run_id, worker_id="w")
+    return run_id
 
 
 def settings_for(data_dir: Path, database_url: str | None, worker_url: str, **changes: Any) -> Settings:

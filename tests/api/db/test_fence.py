@@ -14,9 +14,8 @@ from aft_api.db.tables import EventRow
 from aft_api.runs.events import record
 from aft_api.runs.leases import claim_runs, release_lease
 from aft_api.runs.repository import get_run, note_run
-from aft_api.runs.service import Caller, start_run
-from aft_contracts import EventKind, RunSpec
-from tests.api.conftest import spec_json
+from aft_contracts import EventKind
+from tests.api.conftest import placed_run
 
 pytestmark = pytest.mark.anyio
 
@@ -33,9 +32,7 @@ async def store(tmp_path: Path, database_url: str | None) -> AsyncIterator[Store
 @pytest.fixture
 async def run_id(store: Store) -> str:
     """A run that was claimed twice: token 1 is stale, token 2 holds."""
-    spec = RunSpec.model_validate(spec_json())
-    caller = Caller(user="u", channel="api")
-    run_id = await start_run(store, spec, idempotency_key=None, caller=caller, clock=utc_now)
+    run_id = await placed_run(store)
     await claim_runs(store, "a", lease_s=-1.0, limit=1)
     await claim_runs(store, "b", lease_s=60.0, limit=1)
     return run_id
@@ -81,9 +78,7 @@ async def test_store_works_on_after_a_refusal(store: Store, run_id: str) -> None
 async def test_run_cannot_be_claimed_between_the_check_and_the_commit(tmp_path: Path, postgres_url: str) -> None:
     upgrade(postgres_url, tmp_path)
     store = open_store(postgres_url, tmp_path)
-    caller = Caller(user="u", channel="api")
-    spec = RunSpec.model_validate(spec_json())
-    run_id = await start_run(store, spec, idempotency_key=None, caller=caller, clock=utc_now)
+    run_id = await placed_run(store)
     await claim_runs(store, "a", lease_s=-1.0, limit=1)
     async with store.sessions() as session:
         with fenced(run_id, 1):

@@ -6,14 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from aft_api.clock import utc_now
 from aft_api.db.engine import STORE_ERRORS, Store, open_store
 from aft_api.db.migrate import upgrade
 from aft_api.runs.leases import claim_runs, park_run, release_all, release_lease, renew_leases
 from aft_api.runs.repository import get_run, wake_run
-from aft_api.runs.service import Caller, start_run
-from aft_contracts import RunSpec
-from tests.api.conftest import spec_json
+from tests.api.conftest import placed_run
 
 pytestmark = pytest.mark.anyio
 A_MINUTE_S = 60.0
@@ -32,8 +29,7 @@ async def store(tmp_path: Path, database_url: str | None) -> AsyncIterator[Store
 @pytest.fixture
 async def run_id(store: Store) -> str:
     """A run that wants to be driven."""
-    spec = RunSpec.model_validate(spec_json())
-    return await start_run(store, spec, idempotency_key=None, caller=Caller(user="u", channel="api"), clock=utc_now)
+    return await placed_run(store)
 
 
 async def test_run_is_claimed_by_one_owner_only(store: Store, run_id: str) -> None:
@@ -69,8 +65,7 @@ async def test_run_that_was_woken_meanwhile_is_not_parked(store: Store, run_id: 
 
 async def new_run(store: Store) -> str:
     """Another run that wants to be driven."""
-    spec = RunSpec.model_validate(spec_json())
-    return await start_run(store, spec, idempotency_key=None, caller=Caller(user="u", channel="api"), clock=utc_now)
+    return await placed_run(store)
 
 
 async def test_renewal_under_an_older_token_keeps_nothing_although_the_owner_is_the_same(

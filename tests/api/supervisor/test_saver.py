@@ -10,12 +10,10 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
-from aft_api.clock import utc_now
 from aft_api.db.engine import open_store
 from aft_api.db.fence import LeaseLost, fenced
 from aft_api.db.migrate import upgrade
 from aft_api.runs.leases import claim_runs
-from aft_api.runs.service import Caller, start_run
 from aft_api.supervisor.saver import (
     SCHEMA,
     SETUP_KEY,
@@ -24,8 +22,8 @@ from aft_api.supervisor.saver import (
     open_saver,
     set_up_postgres,
 )
-from aft_contracts import RunSpec, State
-from tests.api.conftest import Api, spec_json
+from aft_contracts import State
+from tests.api.conftest import Api, placed_run
 
 pytestmark = pytest.mark.anyio
 
@@ -65,10 +63,7 @@ async def test_past_is_forgotten_and_the_position_is_kept(tmp_path: Path, databa
 async def test_driver_without_its_lease_writes_nothing(tmp_path: Path, postgres_url: str) -> None:
     upgrade(postgres_url)
     store = open_store(postgres_url, tmp_path)
-    caller = Caller(user="u", channel="api")
-    run_id = await start_run(
-        store, RunSpec.model_validate(spec_json()), idempotency_key=None, caller=caller, clock=utc_now
-    )
+    run_id = await placed_run(store)
     [token] = (await claim_runs(store, "a", lease_s=-1.0, limit=1)).values()
     config: RunnableConfig = {"configurable": {"thread_id": run_id}}
     async with open_saver(postgres_url, tmp_path) as saver:

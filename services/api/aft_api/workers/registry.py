@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -60,27 +61,25 @@ async def hear(session: AsyncSession, store: Store, beat: Heartbeat, clock: Cloc
     """Note a heartbeat. A worker that was lost is given runs again only once it holds none that is not its own."""
     info = beat.info
     drop = await _stale(session, info)
-    facts = {
+    facts: dict[str, Any] = {
         "base_url": beat.base_url.rstrip("/"),
         "root_id": info.root_id or f"worker:{info.worker_id}",
         "slots": info.slots,
         "info": info.model_dump(mode="json"),
-        "heartbeat_at": store.now_s,
     }
     before = await session.scalar(
         select(WorkerRow.is_lost).where(WorkerRow.worker_id == info.worker_id).with_for_update()
     )
     if before is None:
         await insert_once(
-            session, WorkerRow, worker_id=info.worker_id, is_draining=False, is_lost=bool(drop),
-            created_at=clock(), **facts,
+            session, WorkerRow, worker_id=info.worker_id, is_draining=False, is_lost=True, created_at=clock(),
+            heartbeat_at=0.0, **facts,
         )  # fmt: skip
-    else:
-        await session.execute(
-            update(WorkerRow)
-            .where(WorkerRow.worker_id == info.worker_id)
-            .values(is_lost=before and bool(drop), **facts)
-        )
+    await session.execute(
+        update(WorkerRow)
+        .where(WorkerRow.worker_id == info.worker_id)
+        .values(is_lost=before is not False and bool(drop), heartbeat_at=store.now_s, **facts)
+    )
     return Heard(is_new=before is not False and not drop, drop=drop)
 
 
