@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import jax
 import numpy as np
 
-from aft_contracts import CheckpointSpec, Schedule, StepRecord, WindowResult, WindowSpec, window_id_of
+from aft_contracts import CheckpointSpec, StepRecord, WindowResult
 from aft_worker.control import Unattended
 from aft_worker.model.mesh import make_mesh
 from aft_worker.session import Session
@@ -24,7 +24,7 @@ from benchmarks.command import run, say
 from benchmarks.pairs import median_interval
 from benchmarks.report import Report, at_most, watched
 from benchmarks.runs import run_spec
-from benchmarks.windows import open_session
+from benchmarks.windows import open_session, plain_window
 
 BLOCKING = at_most("blocking_ms", 50)
 QUIET_STEPS = 3
@@ -85,15 +85,7 @@ class Driver:
 
     def begin(self, steps: int) -> tuple[Stopwatch, Future[WindowResult]]:
         """Trains a window of so many steps and does not wait for its save."""
-        spec = WindowSpec(
-            window_id=window_id_of("run", 0, self._step),
-            run_id="run",
-            generation=0,
-            index=self._step,
-            start_step=self._step,
-            num_steps=steps,
-            schedule=Schedule(),
-        )
+        spec = plain_window(self._step, self._step, steps)
         self._step += steps
         watch = Stopwatch()
         future = self._session.begin_window(spec, watch)

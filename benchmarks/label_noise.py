@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from aft_contracts import ReportFormat, RunSpec, SampleOrder, Schedule, WindowSpec, window_id_of
+from aft_contracts import ReportFormat, RunSpec, SampleOrder
 from aft_worker.ledger.formats import ReportQuery, written
 from aft_worker.ledger.report import RunSamples, run_samples
 from aft_worker.model.mesh import make_mesh
@@ -25,6 +25,7 @@ from aft_worker.trainer import load_trainer
 from benchmarks.command import run, say
 from benchmarks.noisy_rows import Noise, NoisyData, chat_data, word_data
 from benchmarks.report import Report, at_least, watched
+from benchmarks.windows import plain_window
 
 AUROC = at_least("auroc", 0.95)
 AUROC_WATCHED = watched("auroc")
@@ -84,17 +85,7 @@ def trained(spec: RunSpec, folder: Path, epochs: int, rows: int) -> Mapping[int,
     cuts = sorted({*range(WINDOW_STEPS, ends[-1], WINDOW_STEPS), *ends})
     reports = {}
     for index, (start, stop) in enumerate(zip([0, *cuts], cuts, strict=False)):
-        session.train_window(
-            WindowSpec(
-                window_id=window_id_of("label-noise", 0, index),
-                run_id="label-noise",
-                generation=0,
-                index=index,
-                start_step=start,
-                num_steps=stop - start,
-                schedule=Schedule(),
-            )
-        )
+        session.train_window(plain_window(index, start, stop - start))
         if stop in ends:
             reports[ends.index(stop) + 1] = run_samples(folder, "label-noise")
     session.close()

@@ -57,15 +57,7 @@ class Windows(Unattended):
 
     def train(self, steps: int) -> WindowTimes:
         """Trains a window of so many steps."""
-        spec = WindowSpec(
-            window_id=window_id_of("run", 0, self._index),
-            run_id="run",
-            generation=0,
-            index=self._index,
-            start_step=self._step,
-            num_steps=steps,
-            schedule=Schedule(),
-        )
+        spec = plain_window(self._index, self._step, steps)
         self._index, self._step = self._index + 1, self._step + steps
         started = time.perf_counter()
         result = self._session.train_window(spec, self)
@@ -83,3 +75,16 @@ class Windows(Unattended):
             self._append(*args, **kwargs)
         finally:
             self._ledger_s = time.perf_counter() - started
+
+
+def plain_window(index: int, start_step: int, steps: int) -> WindowSpec:
+    """A window of a course that nobody has changed."""
+    return WindowSpec(
+        window_id=window_id_of("run", 0, index),
+        run_id="run",
+        generation=0,
+        index=index,
+        start_step=start_step,
+        num_steps=steps,
+        schedule=Schedule(),
+    )
