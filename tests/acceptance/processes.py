@@ -140,14 +140,19 @@ class Deployment:
         """The run's windows with their results."""
         return list(self.get(f"/runs/{run_id}/windows")["windows"])
 
-    def steps_done(self, window_id: str) -> int:
-        """Finished steps of a window, as the worker says: the API looks at them only now and then."""
+    def steps_once_begun(self, window_id: str) -> int:
+        """Finished steps of a window as soon as the worker has news of one; 0 while it does not know the window."""
         worker_url = self.worker.health_url.removesuffix("/healthz")
         try:
-            response = httpx.get(f"{worker_url}/windows/{window_id}", timeout=5)
+            response = httpx.get(f"{worker_url}/windows/{window_id}", params={"wait_s": 10}, timeout=20)
         except httpx.TransportError:
+            time.sleep(0.005)
             return 0
-        return len(response.json()["progress"]) if response.is_success else 0
+        if not response.is_success:
+            time.sleep(0.005)
+            return 0
+        view = response.json()
+        return len(view["progress"]) or (view["result"] is not None and len(view["result"]["metrics"]["steps"]))
 
     def logs(self) -> str:
         """What both processes printed."""
