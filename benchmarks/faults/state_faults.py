@@ -5,24 +5,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from aft_contracts import Verdict
-from aft_worker.model.parameters import flat, with_values
+from aft_worker.model.parameters import with_values
 from aft_worker.train.state import TrainState
 from benchmarks.faults.case import WINDOW_STEPS, Case, Truth
 
 EXPONENT_BIT = np.uint32(1 << 30)
 """The highest bit of a float32's exponent: a weight below 2 is multiplied by 2 to the 128th."""
 MOMENT_FACTOR = 1e-8
+WRITERS = ("o_proj", "down_proj")
+"""Layers that write to the residual stream."""
 
 
 class FlippedBit(Case):
-    """One bit of a weight flips in memory before a step in the middle of a window: gone when trained again."""
+    """One bit of a weight is another in one step in the middle of a window, and right again after it.
+
+    The weight is one that writes to the residual stream: there a wrong bit does harm at once. In a query or a key it
+    may do none for many steps.
+    """
 
     name = "flipped_bit_transient"
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self.first_step += 5 - self.first_step % WINDOW_STEPS
-        self._struck = False
+        self._struck = self._flipped = False
+        self._place = self.rng.random()
+        self._name = self.rng.choice(WRITERS)
 
     @property
     def truth(self) -> Truth:
@@ -33,20 +41,25 @@ class FlippedBit(Case):
         """With the flipped bit, the first time that this step is trained."""
         if self._struck or step != self.first_step:
             return state
-        self._struck = True
+        self._struck = self._flipped = True
+        return self.damaged(state)
+
+    def after(self, state: TrainState, step: int) -> TrainState:
+        """The bit turned back after the step that it was wrong in."""
+        if not self._flipped or step != self.first_step:
+            return state
+        self._flipped = False
         return self.damaged(state)
 
     def damaged(self, state: TrainState) -> TrainState:
-        """One exponent bit of one weight of one dense layer, flipped."""
-        kernels = [path for path, _ in flat(state.trainable) if path[-1] == "kernel"]
-        chosen = self.rng.choice(kernels)
+        """One exponent bit of one weight of one dense layer, flipped; twice is not at all."""
 
         def value(path: tuple[str, ...], variable: object) -> object:
             array = variable.get_value()  # type: ignore[attr-defined]
-            if path != chosen:
+            if self._name not in path or path[-1] != "kernel":
                 return array
             bits = np.array(array).view(np.uint32)
-            bits.flat[self.rng.randrange(bits.size)] ^= EXPONENT_BIT
+            bits.flat[int(self._place * bits.size)] ^= EXPONENT_BIT
             return jax.device_put(bits.view(np.float32), array.sharding)
 
         return _replaced(state, trainable=with_values(state.trainable, value))

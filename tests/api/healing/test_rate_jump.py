@@ -2,7 +2,8 @@
 
 import pytest
 
-from aft_api.healing.rate_jump import RateJump, find_rate_jump
+from aft_api.healing.rate_jump import RateJump, find_rate_jump, scale_given_back
+from aft_contracts import Repair, RepairKind, Schedule
 
 RATE = 1e-3
 
@@ -35,3 +36,29 @@ def test_jump(lab, spec, factor_at, jump) -> None:
 def test_too_few_steps_say_nothing(lab, spec) -> None:
     steps = [lab.step(step, lr=RATE * (9.0 if step >= 8 else 1.0)) for step in range(12)]
     assert find_rate_jump(steps, 11, spec) is None
+
+
+LOWERED = Repair(
+    kind=RepairKind.ROLLBACK, rollback_to_step=100, lr_factor=0.05, rewarmup_steps=8, reasons=("it had jumped",)
+)
+
+
+@pytest.mark.parametrize(
+    ("lr_after", "last", "scale"),
+    [
+        pytest.param(1.0, 119, None, id="the-jump-lasts"),
+        pytest.param(0.05, 119, 1.0, id="the-jump-is-over"),
+        pytest.param(0.05, 104, None, id="still-warming-up"),
+        pytest.param(0.8, 119, None, id="the-curve-falls"),
+    ],
+)
+def test_a_rate_that_was_lowered_for_a_jump_comes_back_when_that_is_over(lab, lr_after, last, scale) -> None:
+    schedule = Schedule().rolled_back(100).with_rate(0.05, step=100, rewarmup_steps=8)
+    steps = [lab.step(step, lr=RATE * (lr_after if step >= 100 else 1.0)) for step in range(last + 1)]
+    assert scale_given_back(schedule, LOWERED, steps) == (None if scale is None else pytest.approx(scale))
+
+
+def test_a_rate_that_somebody_set_since_is_left_alone(lab) -> None:
+    schedule = Schedule().rolled_back(100).with_rate(0.05, step=100).with_rate(0.1, step=110)
+    steps = [lab.step(step, lr=RATE * (0.1 if step >= 100 else 1.0)) for step in range(120)]
+    assert scale_given_back(schedule, LOWERED, steps) is None

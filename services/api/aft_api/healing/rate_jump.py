@@ -1,10 +1,10 @@
-"""The rate before an incident: whether the learning rate rose on the way into it."""
+"""The rate before an incident: whether the learning rate rose on the way into it, and whether that is over."""
 
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aft_contracts import DetectionSpec, StepRecord
+from aft_contracts import DetectionSpec, Repair, Schedule, StepRecord
 
 NOTABLE = 2.0
 """A rise by less than this is none: curves climb and fall by themselves."""
@@ -40,3 +40,19 @@ def find_rate_jump(steps: Sequence[StepRecord], first_bad_step: int, spec: Detec
         if usual > 0 and step.lr >= NOTABLE * usual:
             return RateJump(step=step.step, factor=max(one.lr for one in recent[place:]) / usual)
     return None
+
+
+def scale_given_back(schedule: Schedule, repair: Repair, steps: Sequence[StepRecord]) -> float | None:
+    """The rate's scale once the jump for which `repair` lowered it is over; None while it is not, or none can say.
+
+    While the jump lasts, the lowered rate is what the rate was before it. When it is over, the rate that the steps
+    (oldest first) record falls as far below.
+    """
+    change = schedule.rates[-1] if schedule.rates else None
+    if change is None or repair.lr_factor is None or change.step != repair.rollback_to_step:
+        return None
+    before = [step.lr for step in steps if step.step < change.step][-REFERENCE_STEPS:]
+    last = steps[-1]
+    if len(before) < REFERENCE_STEPS or last.step < change.step + change.rewarmup_steps:
+        return None
+    return change.scale / repair.lr_factor if NOTABLE * last.lr <= statistics.median(before) else None
