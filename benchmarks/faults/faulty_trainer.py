@@ -38,7 +38,9 @@ class FaultyTrainer(Trainer):
     ) -> tuple[TrainState, StepRecord]:
         """The state after `step` and what it measured, both as the case has them."""
         factor = self.case.rate_factor(step)
-        really = replace(self, train_step=_at_rate(self.train_step, factor)) if factor != 1.0 else self
+        really = self
+        if factor != 1.0:
+            really = replace(self, train_step=_at_rate(self.train_step, factor))  # type: ignore[arg-type]
         state, record = super(FaultyTrainer, really).advance(self.case.before(state, step), step, schedule, masked)
         # The rate that is reported is the one that was used: a schedule with a wrong line reports its wrong rate.
         return self.case.after(state, step), record.model_copy(update={"lr": record.lr * factor})

@@ -44,17 +44,17 @@ LOWERED = Repair(
 
 
 @pytest.mark.parametrize(
-    ("lr_after", "last", "scale"),
+    ("factor_after", "last", "scale"),
     [
-        pytest.param(1.0, 119, None, id="the-jump-lasts"),
-        pytest.param(0.05, 119, 1.0, id="the-jump-is-over"),
-        pytest.param(0.05, 104, None, id="still-warming-up"),
-        pytest.param(0.8, 119, None, id="the-curve-falls"),
+        pytest.param(lambda step: 1.0, 119, None, id="the-jump-lasts"),
+        pytest.param(lambda step: 1.0 if step < 106 else 0.05, 119, 1.0, id="the-jump-is-over"),
+        pytest.param(lambda step: 1.0 if step < 106 else 0.05, 106, None, id="still-warming-up"),
+        pytest.param(lambda step: 0.97 ** (step - 100), 159, None, id="the-curve-falls"),
     ],
 )
-def test_a_rate_that_was_lowered_for_a_jump_comes_back_when_that_is_over(lab, lr_after, last, scale) -> None:
+def test_a_rate_that_was_lowered_for_a_jump_comes_back_when_that_is_over(lab, factor_after, last, scale) -> None:
     schedule = Schedule().rolled_back(100).with_rate(0.05, step=100, rewarmup_steps=8)
-    steps = [lab.step(step, lr=RATE * (lr_after if step >= 100 else 1.0)) for step in range(last + 1)]
+    steps = [lab.step(step, lr=RATE * (factor_after(step) if step >= 100 else 1.0)) for step in range(last + 1)]
     assert scale_given_back(schedule, LOWERED, steps) == (None if scale is None else pytest.approx(scale))
 
 

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from aft_contracts import DetectionSpec, Repair, Schedule, StepRecord
 
@@ -46,7 +47,7 @@ def scale_given_back(schedule: Schedule, repair: Repair, steps: Sequence[StepRec
     """The rate's scale once the jump for which `repair` lowered it is over; None while it is not, or none can say.
 
     While the jump lasts, the lowered rate is what the rate was before it. When it is over, the rate that the steps
-    (oldest first) record falls as far below.
+    (oldest first) record falls as far below, from one step to the next: no curve falls like that.
     """
     change = schedule.rates[-1] if schedule.rates else None
     if change is None or repair.lr_factor is None or change.step != repair.rollback_to_step:
@@ -55,4 +56,6 @@ def scale_given_back(schedule: Schedule, repair: Repair, steps: Sequence[StepRec
     last = steps[-1]
     if len(before) < REFERENCE_STEPS or last.step < change.step + change.rewarmup_steps:
         return None
-    return change.scale / repair.lr_factor if NOTABLE * last.lr <= statistics.median(before) else None
+    since = [step.lr for step in steps if step.step >= change.step]
+    fell = any(NOTABLE * after <= ahead for ahead, after in pairwise(since))
+    return change.scale / repair.lr_factor if fell and NOTABLE * last.lr <= statistics.median(before) else None
