@@ -85,6 +85,8 @@ class Report:
     notes: list[str] = field(default_factory=list)
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     """Raw readings by case and name; seconds unless the name says otherwise."""
+    outcomes: list[dict[str, Any]] = field(default_factory=list)
+    """Whole runs, where a benchmark is made of such."""
 
     def add(self, case: str, figure: Figure, value: float, interval: tuple[float, float] | None = None) -> None:
         """Adds a row.
@@ -118,6 +120,7 @@ class Report:
             "rows": [row.as_json() for row in self.rows],
             "notes": self.notes,
             "samples": self.samples,
+            "outcomes": self.outcomes,
         }
 
     def write(self, path: Path) -> None:

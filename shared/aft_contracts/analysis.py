@@ -29,6 +29,9 @@ class AnalysisSpec(Contract):
     """First step to replay; the state before it comes from the newest good checkpoint at or before it."""
     end_step: int = Field(ge=1)
     """One past the last step to replay."""
+    newest_checkpoint: int | None = Field(default=None, ge=0)
+    """Step of the newest checkpoint that may be used, the steps between it and the first one being trained again; null
+    takes the newest good one. It tells a damaged state from a bad course."""
     variants: tuple[ReplayVariant, ...] = Field(min_length=1)
     """The ways to replay them."""
 

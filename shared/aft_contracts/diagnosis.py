@@ -14,6 +14,7 @@ class Verdict(StrEnum):
     TRANSIENT = "transient"
     DATA = "data"
     OPTIMISATION = "optimisation"
+    STATE = "state"
     UNKNOWN = "unknown"
 
 
@@ -53,6 +54,13 @@ class DiagnosisReport(Contract):
     """What it turned out to be."""
     culprits: tuple[str, ...] = ()
     """Ids of the samples that caused it; only for a data verdict."""
+    sound_step: int | None = None
+    """Step of the checkpoint from which a replay came out clean, and to which the run may therefore go back; null where
+    none did."""
+    rate_jump: float | None = None
+    """The learning rate that led into the incident over that of the clean steps before; null where it did not rise."""
+    rate_jump_step: int | None = None
+    """The first step of that rise."""
     reasons: tuple[str, ...]
     """How the verdict was reached, in words."""
     replays: tuple[Replay, ...] = ()

@@ -35,6 +35,7 @@ class EventKind(StrEnum):
     COMMAND_REFUSED = "command_refused"
     EVALUATED = "evaluated"
     MIX_CHANGED = "mix_changed"
+    RATE_GIVEN_BACK = "rate_given_back"
     EXPORTED = "exported"
 
 

@@ -157,12 +157,15 @@ class DetectionSpec(Contract):
     """Clean samples of a domain before its sample detector arms."""
     max_rejections: int = Field(default=8, ge=1)
     """Updates withheld in a row before the guard accepts the new level and learns it."""
-    cusum_drift: float = Field(default=1.0, ge=0)
+    cusum_drift: float = Field(default=0.75, ge=0)
     """CUSUM allowance k: deviations below this many standard deviations do not add up."""
-    cusum_threshold: float = Field(default=12.0, gt=0)
+    cusum_threshold: float = Field(default=8.0, gt=0)
     """CUSUM alarm level h, in standard deviations."""
-    cusum_lag: int = Field(default=64, ge=8)
+    cusum_lag: int = Field(default=48, ge=8)
     """Steps between the CUSUM's reference and the step it judges; a drift must not hide in its own reference."""
+    cusum_steps: int = Field(default=32, ge=8)
+    """Clean steps in the CUSUM's reference; more reach back into the first descent, whose level and spread hide a
+    rise."""
 
 
 class RepairPolicy(Contract):

@@ -1,8 +1,10 @@
 """A session's promises: the state at a step depends on spec and schedule alone, however it was reached."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -22,6 +24,7 @@ from aft_contracts import (
 from aft_worker.control import Unattended, WorkerStopping
 from aft_worker.session import GenerationMismatch, Session, TrainingDataChanged
 from aft_worker.train.digest import state_digest
+from aft_worker.train.state import TrainState
 
 MakeSpec = Callable[..., RunSpec]
 OpenSession = Callable[..., Session]
@@ -199,6 +202,32 @@ def test_replay_masks_the_suspects_alone_and_leaves_the_live_state(
     assert without.steps[1].loss != steps[1].loss
     assert state_digest(session._live.state) == live
     assert session.trainer.train_step.compilations == 1
+
+
+def test_a_replay_from_an_older_checkpoint_does_not_see_what_damaged_the_newer_one(
+    make_spec: MakeSpec, open_session: OpenSession
+) -> None:
+    session = open_session(make_spec())
+    steps = trained(session, 4, 8).metrics.steps
+    live = session._live
+    assert live is not None
+    twice = TrainState(
+        trainable=jax.tree.map(lambda leaf: 2 * leaf, live.state.trainable),
+        opt_state=live.state.opt_state,
+        guard=live.state.guard,
+        step=live.state.step,
+    )
+    session._live = replace(live, state=twice)
+    hit = session.train_window(window(8, 4, None, 2)).metrics.steps
+    following = session.train_window(window(12, 1, None, 3)).metrics.steps
+    assert measured(hit) != measured(steps)
+    shared = {"run_id": "run", "schedule": Schedule(), "start_step": 12, "end_step": 13}
+    variants = (ReplayVariant(name="again"),)
+    newest = session.replay(AnalysisSpec(analysis_id="a", variants=variants, **shared)).replays[0]
+    older = session.replay(AnalysisSpec(analysis_id="b", variants=variants, newest_checkpoint=8, **shared)).replays[0]
+    undisturbed = trained(open_session(make_spec(), "undisturbed"), 4, 8, 12, 13).metrics.steps
+    assert measured(newest.steps) == measured(following)
+    assert measured(older.steps) == measured(undisturbed) != measured(following)
 
 
 def test_a_poisoned_row_is_withheld_and_named(make_spec: MakeSpec, open_session: OpenSession) -> None:

@@ -14,7 +14,7 @@ from aft_worker.problems import problem_of
 from aft_worker.refusals import NoFreeSlot, RunNotLoaded, SpecConflict
 from aft_worker.run_folder import RunFolder
 from aft_worker.session import Session
-from aft_worker.trainer import load_trainer
+from aft_worker.trainer import OpenTrainer, load_trainer
 from aft_worker.training_thread import Task, TrainingThread
 
 log = structlog.get_logger(__name__)
@@ -34,9 +34,17 @@ class Runs:
     """Answers at once and loads on the training thread."""
 
     def __init__(
-        self, root: Path, *, slots: int, thread: TrainingThread, changed: Callable[[str, str], None], fsdp: int = 1
+        self,
+        root: Path,
+        *,
+        slots: int,
+        thread: TrainingThread,
+        changed: Callable[[str, str], None],
+        fsdp: int = 1,
+        open_trainer: OpenTrainer = load_trainer,
     ) -> None:
         self.root, self.slots, self.fsdp = root, slots, fsdp
+        self._open_trainer = open_trainer
         self._thread, self._changed = thread, changed
         self._lock = Lock()
         self._held: dict[str, HeldRun] = {}
@@ -148,7 +156,7 @@ class Runs:
         return view
 
     def _load(self, held: HeldRun, load: RunLoad, folder: RunFolder) -> None:
-        trainer = load_trainer(load.spec, make_mesh(fsdp=self.fsdp))
+        trainer = self._open_trainer(load.spec, make_mesh(fsdp=self.fsdp))
         folder.bind(load)
         session = Session(trainer, folder.path, may_write=lambda: self.check(held))
         held.session = session

@@ -16,14 +16,15 @@ from aft_worker.endpoints import router
 from aft_worker.errors import WorkerError
 from aft_worker.problems import problem_of
 from aft_worker.settings import WorkerSettings
+from aft_worker.trainer import OpenTrainer, load_trainer
 from aft_worker.worker import Worker
 
 log = structlog.get_logger(__name__)
 
 
-def create_app(settings: WorkerSettings) -> FastAPI:
+def create_app(settings: WorkerSettings, *, open_trainer: OpenTrainer = load_trainer) -> FastAPI:
     """The application of one worker; it trains between its lifespan's start and end."""
-    worker = Worker(settings)
+    worker = Worker(settings, open_trainer=open_trainer)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -176,7 +176,7 @@ class Session:
         """Trains the steps anew for each variant, all from the same state; the live state stays as it is."""
         control = control or Unattended()
         started = self.trainer.clock()
-        state = self._state_at(spec.start_step, spec.schedule, control)
+        state = self._state_to_replay(spec, control)
         replays = [self._replayed(variant, state, spec, control) for variant in spec.variants]
         seconds = self.trainer.clock() - started
         return AnalysisResult(analysis_id=spec.analysis_id, replays=tuple(replays), seconds=seconds)
@@ -207,13 +207,25 @@ class Session:
             sha256={str(path): _sha256(path) for path in _weight_files(written.values())},
         )
 
-    def _brought_to(self, step: int, schedule: Schedule, control: Control) -> tuple[Live, tuple[WorkerNote, ...]]:
-        """The state at `step`, restored and trained forward from the newest good checkpoint on the way."""
+    def _state_to_replay(self, spec: AnalysisSpec, control: Control) -> TrainState:
+        """The state before the first step, from no newer a checkpoint than the spec allows."""
+        if spec.newest_checkpoint is None:
+            return self._state_at(spec.start_step, spec.schedule, control)
+        newest = min(spec.newest_checkpoint, spec.start_step)
+        return self._brought_to(spec.start_step, spec.schedule, control, newest=newest)[0].state
+
+    def _brought_to(
+        self, step: int, schedule: Schedule, control: Control, *, newest: int | None = None
+    ) -> tuple[Live, tuple[WorkerNote, ...]]:
+        """The state at `step`, restored and trained forward from the newest good checkpoint on the way.
+
+        `newest` is the last step whose checkpoint may be used; `step` itself unless given.
+        """
         self.commits.wait()
         if self.store.is_fresh():  # What was to be saved when the run was taken up could not be.
             self._save_first(self._first_state())
             self._first_save = None
-        restored = self.store.newest_ancestor(schedule, step)
+        restored = self.store.newest_ancestor(schedule, step if newest is None else newest)
         if restored.record.data_digest != self.data_digest:
             raise TrainingDataChanged(
                 f"The checkpoint at step {restored.step} was trained on other rows than are loaded now; "

@@ -68,6 +68,10 @@ class Trainer:
         return batch.sample_keys(self.spec.seed, step) if has_noise else None
 
 
+OpenTrainer = Callable[[RunSpec, Mesh], Trainer]
+"""How a worker comes by the trainer of a run."""
+
+
 def _lines(batch: Batch, sample_keys: Any) -> Lines:
     return Lines(tokens=batch.tokens, loss_weights=batch.loss_weights, segments=batch.segments, sample_keys=sample_keys)
 

@@ -18,6 +18,7 @@ from aft_worker.run_folder import RunFolder
 from aft_worker.runs import Runs
 from aft_worker.settings import WorkerSettings
 from aft_worker.storage_root import root_id_of
+from aft_worker.trainer import OpenTrainer, load_trainer
 from aft_worker.training_thread import TrainingThread
 
 log = structlog.get_logger(__name__)
@@ -26,7 +27,7 @@ log = structlog.get_logger(__name__)
 class Worker:
     """Runs, jobs, the thread that trains, and the stream that tells of it."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, *, open_trainer: OpenTrainer = load_trainer) -> None:
         self.settings = settings
         self.root_id = root_id_of(settings.root)
         self.bell = Bell()
@@ -38,6 +39,7 @@ class Worker:
             fsdp=settings.fsdp,
             thread=self.thread,
             changed=lambda run_id, status: self.changes.note("runs", run_id, status),
+            open_trainer=open_trainer,
         )
         self.jobs = Jobs(JobStore(settings.root), self.runs, thread=self.thread, changed=self.changes.note)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from aft_api.healing.detect import judge
-from aft_api.healing.diagnose import Conclusion, combine, conclude
+from aft_api.healing.diagnose import Conclusion, combine, conclude, look_back
 from aft_contracts import AnomalyKind, Replay, StepRecord, Verdict, Withheld
 
 PAST = 60
@@ -141,3 +141,45 @@ def test_a_row_that_stands_out_in_another_way_once_the_culprit_is_gone_is_not_bl
     suspects = [lab.suspect("x", 60), lab.suspect("y", 60)]
     found = conclude([lab.anomaly(60, AnomalyKind.NON_FINITE)], suspects, replays, past, spec)
     assert (found.verdict, found.culprits) == (Verdict.DATA, ("x",))
+
+
+@pytest.mark.parametrize(
+    ("as_it_was", "without", "sound_step"),
+    [
+        pytest.param(OK, OK, 50, id="transient"),
+        pytest.param(BAD, OK, 50, id="data"),
+        pytest.param(BAD, BAD, None, id="optimisation"),
+    ],
+)
+def test_a_clean_replay_proves_the_checkpoint_that_it_began_from(
+    lab, spec, past, as_it_was, without, sound_step
+) -> None:
+    replays = [
+        replay("as_it_was", lab.step(60, loss=as_it_was)),
+        replay("without_suspects", lab.step(60, loss=without), masked=("x",)),
+    ]
+    found = conclude([lab.anomaly(60)], [lab.suspect("x", 60)], replays, past, spec, base=50)
+    assert found.sound_step == sound_step
+
+
+@pytest.mark.parametrize(
+    ("older", "verdict", "sound_step"),
+    [
+        pytest.param(OK, Verdict.STATE, 40, id="clean-from-an-older-checkpoint"),
+        pytest.param(BAD, Verdict.OPTIMISATION, None, id="bad-from-both"),
+    ],
+)
+def test_a_look_back_tells_a_damaged_state_from_a_bad_course(lab, spec, past, older, verdict, sound_step) -> None:
+    first = conclude([lab.anomaly(60)], (), [replay("as_it_was", lab.step(60, loss=BAD))], past, spec, base=50)
+    again = replay("from_checkpoint:40", lab.step(60, loss=older))
+    found = look_back(first, [lab.anomaly(60)], again, past, spec, base=40)
+    assert (found.verdict, found.sound_step) == (verdict, sound_step)
+    assert "step 40" in found.reasons[-1]
+
+
+def test_clusters_go_back_to_the_oldest_sound_checkpoint() -> None:
+    one = Conclusion(verdict=Verdict.STATE, culprits=(), reasons=("a",), sound_step=30)
+    two = Conclusion(verdict=Verdict.TRANSIENT, culprits=(), reasons=("b",), sound_step=40)
+    nothing_proven = Conclusion(verdict=Verdict.OPTIMISATION, culprits=(), reasons=("c",))
+    assert combine([one, two]).sound_step == 30
+    assert combine([one, nothing_proven]).sound_step is None

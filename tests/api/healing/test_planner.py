@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from aft_api.healing.planner import Course, IncidentHistory, plan_repair, rollback_target
-from aft_contracts import DiagnosisReport, Repair, RepairKind, RepairPolicy, Verdict
+from aft_contracts import AnomalyKind, DiagnosisReport, Repair, RepairKind, RepairPolicy, Verdict
 
 POLICY = RepairPolicy()
 COURSE = Course(step=50, clip_norm=1.0, checkpoint_steps=(0, 10, 20, 30, 40, 50), probation_steps=2)
@@ -36,14 +36,20 @@ CALMER = {"lr_factor": 0.5, "clip_norm": 0.5, "rewarmup_steps": 8}
 @pytest.mark.parametrize(
     ("verdict", "applied", "culprits", "expected"),
     [
-        pytest.param("transient", {44: False}, (), {"kind": "continue"}, id="transient-withheld"),
+        pytest.param(
+            "transient", {44: False}, (), {"kind": "rollback", "rollback_to_step": 40}, id="transient-withheld"
+        ),
+        pytest.param("state", {44: False}, (), {"kind": "rollback", "rollback_to_step": 40}, id="state-withheld"),
         pytest.param("transient", {44: True}, (), {"kind": "rollback", "rollback_to_step": 40}, id="transient-applied"),
         pytest.param("data", {44: False}, ("x",), {"kind": "blacklist", "blacklist": ("x",)}, id="data-withheld"),
         pytest.param(
             "data", {44: False, 45: True}, ("x",),
             {"kind": "blacklist", "blacklist": ("x",), "rollback_to_step": 40}, id="data-applied",
         ),
-        pytest.param("optimisation", {44: False}, (), {"kind": "adjust", **CALMER}, id="optimisation-withheld"),
+        pytest.param(
+            "optimisation", {44: False}, (),
+            {"kind": "rollback", "rollback_to_step": 40, **CALMER}, id="optimisation-withheld",
+        ),
         pytest.param(
             "optimisation", {44: True, 45: True}, (),
             {"kind": "rollback", "rollback_to_step": 40, **CALMER}, id="optimisation-applied",
@@ -56,6 +62,46 @@ def test_rung(diagnose, verdict, applied, culprits, expected) -> None:
     assert repair == Repair(**expected, reasons=repair.reasons)
     assert repair.reasons
     assert all(reason for reason in repair.reasons)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "applied", "target"),
+    [
+        pytest.param("transient", {44: False}, 30, id="transient"),
+        pytest.param("state", {44: False}, 30, id="state"),
+        pytest.param("data", {44: True}, 30, id="data"),
+        pytest.param("optimisation", {44: True}, 40, id="a-clean-replay-says-nothing-of-a-bad-course"),
+    ],
+)
+def test_a_checkpoint_that_a_clean_replay_proved_is_gone_back_to(diagnose, verdict, applied, target) -> None:
+    proven = diagnose(verdict, applied, ("x",) if verdict == "data" else ()).model_copy(update={"sound_step": 30})
+    assert plan_repair(proven, FRESH, POLICY, course=COURSE).rollback_to_step == target
+
+
+def test_a_proven_checkpoint_needs_no_probation(diagnose) -> None:
+    proven = diagnose("data", {41: True}, ("x",)).model_copy(update={"sound_step": 40})
+    assert plan_repair(proven, FRESH, POLICY, course=COURSE).rollback_to_step == 40
+    assert rollback_target(41, COURSE) == 30
+
+
+def test_a_gradient_that_exploded_for_a_moment_and_was_withheld_changes_nothing(diagnose, lab) -> None:
+    report = diagnose("optimisation", {44: False, 45: False})
+    spikes = tuple(lab.anomaly(one.step, AnomalyKind.GRAD_SPIKE, applied=False) for one in report.anomalies)
+    repair = plan_repair(report.model_copy(update={"anomalies": spikes}), FRESH, POLICY, course=COURSE)
+    assert repair.kind is RepairKind.CONTINUE
+
+
+def test_a_gradient_that_goes_on_exploding_makes_the_course_calmer(diagnose, lab) -> None:
+    report = diagnose("optimisation", dict.fromkeys(range(41, 46), False))
+    spikes = tuple(lab.anomaly(one.step, AnomalyKind.GRAD_SPIKE, applied=False) for one in report.anomalies)
+    repair = plan_repair(report.model_copy(update={"anomalies": spikes}), FRESH, POLICY, course=COURSE)
+    assert (repair.kind, repair.lr_factor) == (RepairKind.ROLLBACK, POLICY.lr_factor)
+
+
+def test_a_rate_that_jumped_goes_back_to_what_it_was_from_before_the_jump(diagnose) -> None:
+    jumped = diagnose("optimisation", {46: True}).model_copy(update={"rate_jump": 16.0, "rate_jump_step": 30})
+    repair = plan_repair(jumped, FRESH, POLICY, course=COURSE)
+    assert (repair.rollback_to_step, repair.lr_factor) == (30, 1 / 16)
 
 
 def test_an_unknown_cause_that_reached_the_weights_proposes_to_go_back(diagnose) -> None:
@@ -113,10 +159,14 @@ def test_below_the_caps_nobody_is_asked(diagnose, history, policy) -> None:
     assert repair.kind is RepairKind.BLACKLIST
 
 
-@pytest.mark.parametrize(("verdict", "kind"), [("transient", "continue"), ("optimisation", "escalate")])
-def test_going_on_unchanged_is_never_capped_but_every_change_is(diagnose, verdict, kind) -> None:
+@pytest.mark.parametrize(
+    ("kind_of_anomaly", "kind"), [(AnomalyKind.GRAD_SPIKE, "continue"), (AnomalyKind.LOSS_SPIKE, "escalate")]
+)
+def test_going_on_unchanged_is_never_capped_but_every_change_is(diagnose, lab, kind_of_anomaly, kind) -> None:
     worn = IncidentHistory(attempts=9, repair_steps=(50,) * 99, blacklisted={}, domain_rows={"chat": 100})
-    assert plan_repair(diagnose(verdict, {44: False}), worn, POLICY, course=COURSE).kind == kind
+    anomalies = (lab.anomaly(44, kind_of_anomaly, applied=False),)
+    report = diagnose("optimisation", {44: False}).model_copy(update={"anomalies": anomalies})
+    assert plan_repair(report, worn, POLICY, course=COURSE).kind == kind
 
 
 def test_asking_before_rollback_does_not_stop_a_repair_without_one(diagnose) -> None:

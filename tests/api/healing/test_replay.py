@@ -2,7 +2,7 @@
 
 import pytest
 
-from aft_api.healing.replay import clusters, plan_replay
+from aft_api.healing.replay import base_of, clusters, plan_look_back, plan_replay
 from aft_contracts import RepairPolicy, Schedule
 
 POLICY = RepairPolicy(replay_steps=4)
@@ -49,3 +49,25 @@ def test_a_crowd_of_suspects_is_judged_as_one(lab) -> None:
 def test_clusters_span_no_more_than_replay_steps(lab) -> None:
     found = clusters([lab.anomaly(step) for step in (29, 21, 24, 25)], POLICY)
     assert [[anomaly.step for anomaly in cluster] for cluster in found] == [[21, 24], [25], [29]]
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "base", "older"),
+    [
+        pytest.param((0, 10, 20), 20, 10, id="newest-and-the-one-before"),
+        pytest.param((0, 10), 10, 0, id="the-start-is-one-too"),
+        pytest.param((0,), 0, None, id="nothing-before-the-start"),
+        pytest.param((0, 10, 20, 30), 20, 10, id="later-ones-do-not-lead-there"),
+    ],
+)
+def test_a_look_back_repeats_the_steps_unchanged_from_the_checkpoint_before(lab, checkpoints, base, older) -> None:
+    asked = plan_replay("a1", "run", Schedule(), [lab.anomaly(22)], [lab.suspect("x", 22)], POLICY, window_start=20)
+    assert base_of(asked, checkpoints) == base
+    plan = plan_look_back(asked, checkpoints)
+    if older is None:
+        assert plan is None
+        return
+    assert plan is not None
+    assert (plan.start_step, plan.end_step, plan.newest_checkpoint) == (20, 23, older)
+    assert [(one.name, one.masked_sample_ids) for one in plan.variants] == [(f"from_checkpoint:{older}", ())]
+    assert base_of(plan, checkpoints) == older

@@ -12,13 +12,14 @@ def find_drift(clean: Sequence[StepRecord], spec: DetectionSpec) -> tuple[Anomal
     """Steps at which the loss has drifted upwards, among `clean` steps (oldest first).
 
     S <- max(0, S + min(z, k + h/4) - k); alarm and restart at S > h (Page, 1954; one-sided, k = `cusum_drift`,
-    h = `cusum_threshold`). z is taken against the clean steps that lie at least `cusum_lag` steps back, so that a
-    drift does not hide in its own reference. The cap on z lets no step bring more than a quarter of the alarm: a drift
-    takes at least five steps, and a spike that stayed below its own threshold is none.
+    h = `cusum_threshold`). z is taken against the last `cusum_steps` clean steps that lie at least `cusum_lag` steps
+    back, so that a drift does not hide in its own reference, nor behind the first descent. The cap on z lets no step
+    bring more than a quarter of the alarm: a drift takes at least five steps, and a spike that stayed below its own
+    threshold is none.
     """
     anomalies, total = [], 0.0
     cap = spec.cusum_drift + spec.cusum_threshold / 4
-    reference, lagged = Recent(spec.history_steps), iter(clean)
+    reference, lagged = Recent(spec.cusum_steps), iter(clean)
     following = next(lagged, None)
     for step in clean:
         while following is not None and following.step <= step.step - spec.cusum_lag:
@@ -39,7 +40,7 @@ def find_drift(clean: Sequence[StepRecord], spec: DetectionSpec) -> tuple[Anomal
 
 def elevation(step: StepRecord, clean: Sequence[StepRecord], spec: DetectionSpec) -> float | None:
     """Robust z of the step's loss against its lagged reference; None while that has fewer than `min_steps` steps."""
-    reference = [known.loss for known in clean if known.step <= step.step - spec.cusum_lag][-spec.history_steps :]
+    reference = [known.loss for known in clean if known.step <= step.step - spec.cusum_lag][-spec.cusum_steps :]
     if len(reference) < spec.min_steps:
         return None
     return scale_of(reference, floor=_loss_floor(sorted(reference)[len(reference) // 2])).z(step.loss)

@@ -1,7 +1,7 @@
 """Conclude: what the replays prove about an incident."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aft_api.healing.cusum import elevation
 from aft_api.healing.detect import judge
@@ -20,6 +20,8 @@ class Conclusion:
     verdict: Verdict
     culprits: tuple[str, ...]
     reasons: tuple[str, ...]
+    sound_step: int | None = None
+    """Step of the checkpoint from which a replay came out clean; None where none did."""
 
 
 def conclude(
@@ -28,12 +30,16 @@ def conclude(
     replays: Sequence[Replay],
     history: Sequence[StepRecord],
     spec: DetectionSpec,
+    *,
+    base: int | None = None,
 ) -> Conclusion:
     """The verdict on `anomalies`; the replays are judged by the detectors that found them, on the same `history`.
 
     Clean when repeated as it was: transient. Bad again, and clean without its suspects: data, and those suspects are
     the culprits, except those with whom alone it is clean as well. Bad even without them, or with nobody to suspect:
-    optimisation. Unknown without a replay of an anomalous step, or when the replays contradict each other.
+    optimisation, unless `look_back` finds more. Unknown without a replay of an anomalous step, or when the replays
+    contradict each other. `base` is the step of the checkpoint that the replays began from; a clean one proves it
+    sound.
     """
     as_it_was = next((replay for replay in replays if replay.name == AS_IT_WAS), None)
     without = next((replay for replay in replays if replay.name == WITHOUT_SUSPECTS), None)
@@ -48,22 +54,53 @@ def conclude(
             f"Replayed as it was, {_steps(replayed)} came out clean, but bad without the suspects: a contradiction."
         )
     if not bad:
-        return _transient(replayed)
+        return replace(_transient(replayed), sound_step=base)
     alone = {
         replay.name.removeprefix(ONLY): _again(as_before, _faults(replay, replayed, anomalies, history, spec))
         for replay in replays
         if replay.name.startswith(ONLY)
     }
-    return _blame(bad, still_bad, suspects, without, alone)
+    conclusion = _blame(bad, still_bad, suspects, without, alone)
+    is_cleared = conclusion.verdict is Verdict.DATA and not still_bad
+    return replace(conclusion, sound_step=base) if is_cleared else conclusion
+
+
+def look_back(
+    conclusion: Conclusion,
+    anomalies: Sequence[Anomaly],
+    replay: Replay,
+    history: Sequence[StepRecord],
+    spec: DetectionSpec,
+    *,
+    base: int,
+) -> Conclusion:
+    """The conclusion once the steps were replayed unchanged from the older checkpoint at step `base`.
+
+    Clean from there, though bad from the newer checkpoint: what was saved in the newer one is damaged. Bad from both:
+    it stays what it was.
+    """
+    replayed = _replayed(anomalies, replay)
+    if not replayed:
+        return conclusion
+    if bad := frozenset(_faults(replay, replayed, anomalies, history, spec)):
+        reason = f"Replayed from the checkpoint of step {base} it came back as well, at {_steps(bad)}."
+        return replace(conclusion, reasons=(*conclusion.reasons, reason))
+    reason = (
+        f"Replayed from the older checkpoint of step {base}, the same steps came out clean: weights or optimizer state "
+        "were damaged after it."
+    )
+    return Conclusion(verdict=Verdict.STATE, culprits=(), reasons=(conclusion.reasons[0], reason), sound_step=base)
 
 
 def combine(conclusions: Sequence[Conclusion]) -> Conclusion:
     """One conclusion on several clusters of one window: the gravest verdict, all culprits, all reasons."""
-    gravity = (Verdict.TRANSIENT, Verdict.DATA, Verdict.OPTIMISATION, Verdict.UNKNOWN)
+    gravity = (Verdict.TRANSIENT, Verdict.DATA, Verdict.STATE, Verdict.OPTIMISATION, Verdict.UNKNOWN)
+    sound = [one.sound_step for one in conclusions]
     return Conclusion(
         verdict=max((one.verdict for one in conclusions), key=gravity.index),
         culprits=tuple(dict.fromkeys(culprit for one in conclusions for culprit in one.culprits)),
         reasons=tuple(reason for one in conclusions for reason in one.reasons),
+        sound_step=None if None in sound else min(step for step in sound if step is not None),
     )
 
 

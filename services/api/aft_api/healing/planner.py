@@ -4,10 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aft_contracts import DiagnosisReport, Repair, RepairKind, RepairPolicy, Verdict
+from aft_contracts import AnomalyKind, DiagnosisReport, Repair, RepairKind, RepairPolicy, Verdict
 
 REPAIR_SPAN_STEPS = 1000
 """Steps over which `max_repairs_per_1000_steps` counts."""
+
+MOST_AVERTED = 4
+"""Steps with nothing but an exploding gradient that the guard may answer for alone; more are a course gone wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +46,17 @@ def plan_repair(
 ) -> Repair:
     """The repair for `diagnosis`; an escalation that proposes it where a cap or the policy wants a human.
 
-    | verdict      | no bad step applied      | some bad step applied                     |
-    |--------------|--------------------------|-------------------------------------------|
-    | transient    | continue                 | roll back and train the steps again       |
-    | data         | blacklist                | blacklist and roll back                   |
-    | optimisation | lower rate and clip      | roll back, lower rate and clip, re-warm   |
-    | unknown      | ask a human              | ask a human, proposing to roll back       |
+    | verdict      | no bad step applied                         | some bad step applied               |
+    |--------------|---------------------------------------------|-------------------------------------|
+    | transient    | roll back, train the steps again            | the same                            |
+    | data         | blacklist                                   | blacklist and roll back             |
+    | state        | roll back to the checkpoint proven sound    | the same                            |
+    | optimisation | roll back, lower rate and clip, re-warm;    | roll back, lower rate and clip,     |
+    |              | continue where only a gradient was out      | re-warm                             |
+    | unknown      | ask a human                                 | ask a human, proposing to roll back |
 
-    Continuing without a change is never capped: it moves on.
+    A checkpoint from which a replay came out clean is sound: it needs no probation. Continuing without a change is
+    never capped: it moves on.
     """
     repair = _rung(diagnosis, policy, course)
     if diagnosis.verdict is Verdict.UNKNOWN:
@@ -74,43 +80,114 @@ def rollback_target(first_bad_step: int, course: Course) -> int:
 
 
 def _rung(diagnosis: DiagnosisReport, policy: RepairPolicy, course: Course) -> Repair:
-    applied = [anomaly.step for anomaly in diagnosis.anomalies if anomaly.applied]
-    target = rollback_target(min(applied), course) if applied else None
-    moved = (
-        _why_back(min(applied), target) if target is not None else "Every bad update was withheld: no weight to undo."
-    )
     match diagnosis.verdict:
         case Verdict.DATA:
-            blamed = f"Blacklisting {_samples(diagnosis.culprits)}: the replay was clean without."
-            return Repair(
-                kind=RepairKind.BLACKLIST,
-                blacklist=diagnosis.culprits,
-                rollback_to_step=target,
-                reasons=(blamed, moved),
-            )
+            return _without_culprits(diagnosis, course)
         case Verdict.OPTIMISATION:
-            return _calmer(policy, course, target, moved)
+            return _calmer(diagnosis, policy, course)
+        case Verdict.TRANSIENT:
+            return _again(
+                diagnosis, course, "The fault did not come back when replayed, so what it left in memory goes too."
+            )
+        case Verdict.STATE:
+            return _again(diagnosis, course, "The state is damaged, the data and the course are not.")
         case _:
-            kind = RepairKind.CONTINUE if target is None else RepairKind.ROLLBACK
-            why = "The fault did not come back when replayed." if diagnosis.verdict is Verdict.TRANSIENT else ""
-            return Repair(kind=kind, rollback_to_step=target, reasons=tuple(filter(None, (why, moved))))
+            return _undone(diagnosis, course)
 
 
-def _calmer(policy: RepairPolicy, course: Course, target: int | None, moved: str) -> Repair:
-    clip_norm = course.clip_norm * policy.clip_factor
+def _without_culprits(diagnosis: DiagnosisReport, course: Course) -> Repair:
+    applied = _applied(diagnosis)
+    target = _sound_before(min(applied), diagnosis, course) if applied else None
     return Repair(
-        kind=RepairKind.ADJUST if target is None else RepairKind.ROLLBACK,
+        kind=RepairKind.BLACKLIST,
+        blacklist=diagnosis.culprits,
         rollback_to_step=target,
-        lr_factor=policy.lr_factor,
+        reasons=(
+            f"Blacklisting {_samples(diagnosis.culprits)}: the replay was clean without.",
+            _why_back(min(applied), target) if target is not None else WITHHELD,
+        ),
+    )
+
+
+def _again(diagnosis: DiagnosisReport, course: Course, why: str) -> Repair:
+    """Back to a state from which the same steps were clean, and on as before."""
+    first = min(anomaly.step for anomaly in diagnosis.anomalies)
+    target = _sound_before(first, diagnosis, course)
+    reason = f"Back to step {target}, a state before step {first}."
+    return Repair(kind=RepairKind.ROLLBACK, rollback_to_step=target, reasons=(why, reason))
+
+
+def _undone(diagnosis: DiagnosisReport, course: Course) -> Repair:
+    """Back to before the first bad step that reached the weights, if one did."""
+    applied = _applied(diagnosis)
+    if not applied:
+        return Repair(kind=RepairKind.CONTINUE, reasons=(WITHHELD,))
+    target = rollback_target(min(applied), course)
+    return Repair(kind=RepairKind.ROLLBACK, rollback_to_step=target, reasons=(_why_back(min(applied), target),))
+
+
+def _calmer(diagnosis: DiagnosisReport, policy: RepairPolicy, course: Course) -> Repair:
+    """Back to before the harm, and on with a lower rate and clip; on as before where the guard averted all harm."""
+    if _was_averted(diagnosis):
+        why = (
+            f"Only the gradient was out, in {len(diagnosis.anomalies)} steps that were all withheld: no harm was done."
+        )
+        return Repair(kind=RepairKind.CONTINUE, reasons=(why,))
+    harm = _first_harm(diagnosis)
+    target = max((step for step in course.checkpoint_steps if step <= harm), default=0)
+    if diagnosis.rate_jump is None:
+        target = rollback_target(harm, course)
+    lr_factor = min(policy.lr_factor, 1.0 / (diagnosis.rate_jump or 1.0))
+    clip_norm = course.clip_norm * policy.clip_factor
+    jump = () if diagnosis.rate_jump is None else (_in_words(diagnosis.rate_jump, diagnosis.rate_jump_step),)
+    return Repair(
+        kind=RepairKind.ROLLBACK,
+        rollback_to_step=target,
+        lr_factor=lr_factor,
         clip_norm=clip_norm,
         rewarmup_steps=policy.rewarmup_steps,
         reasons=(
             "The fault comes back without the suspects, so the course is to blame, not the data.",
-            f"Learning rate times {policy.lr_factor:g}, clip norm {course.clip_norm:g} to {clip_norm:g}, "
+            *jump,
+            f"Learning rate times {lr_factor:.3g}, clip norm {course.clip_norm:g} to {clip_norm:g}, "
             f"re-warmed over {policy.rewarmup_steps} steps.",
-            moved,
+            f"Back to step {target}: the weights took harm at step {harm} or before.",
         ),
     )
+
+
+WITHHELD = "Every bad update was withheld: no weight to undo."
+
+
+def _applied(diagnosis: DiagnosisReport) -> list[int]:
+    return [anomaly.step for anomaly in diagnosis.anomalies if anomaly.applied]
+
+
+def _was_averted(diagnosis: DiagnosisReport) -> bool:
+    """Whether nothing but the gradient was out, for a moment, and no such update was applied.
+
+    A loss that is out is measured before its own update: then the weights were bad already.
+    """
+    anomalies = diagnosis.anomalies
+    only_gradient = all(anomaly.kind is AnomalyKind.GRAD_SPIKE and not anomaly.applied for anomaly in anomalies)
+    return only_gradient and len({anomaly.step for anomaly in anomalies}) <= MOST_AVERTED
+
+
+def _first_harm(diagnosis: DiagnosisReport) -> int:
+    """The first step whose update may have done the harm: no later than the one before the first bad loss."""
+    if diagnosis.rate_jump_step is not None:
+        return diagnosis.rate_jump_step
+    return max(0, min(anomaly.step for anomaly in diagnosis.anomalies) - 1)
+
+
+def _sound_before(step: int, diagnosis: DiagnosisReport, course: Course) -> int:
+    """The checkpoint that a clean replay proved, or else the newest one past its probation."""
+    proven = diagnosis.sound_step
+    return proven if proven is not None and proven <= step else rollback_target(step, course)
+
+
+def _in_words(jump: float, step: int | None) -> str:
+    return f"From step {step} on the learning rate was up to {jump:.3g} times what it had been."
 
 
 def _reached_caps(history: IncidentHistory, policy: RepairPolicy, course: Course) -> list[str]:

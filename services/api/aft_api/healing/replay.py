@@ -13,6 +13,9 @@ WITHOUT_SUSPECTS = "without_suspects"
 ONLY = "only:"
 """Prefix of a variant in which one of several suspects, named behind it, is left in and the others are masked."""
 
+FROM_CHECKPOINT = "from_checkpoint:"
+"""Prefix of a variant that repeats the steps unchanged, from an older checkpoint, whose step is named behind it."""
+
 MOST_ALONE = 4
 """Suspects that are each tried alone; a larger set is judged as one, for each trial costs a replay."""
 
@@ -62,3 +65,22 @@ def plan_replay(
         end_step=last + 1,
         variants=(ReplayVariant(name=AS_IT_WAS), *without),
     )
+
+
+def plan_look_back(asked: AnalysisSpec, checkpoint_steps: Sequence[int]) -> AnalysisSpec | None:
+    """The same steps once more, unchanged, but from the checkpoint before the one that `asked` began from.
+
+    None where there is no checkpoint before it.
+    """
+    older = [step for step in checkpoint_steps if step < base_of(asked, checkpoint_steps)]
+    if not older:
+        return None
+    variant = ReplayVariant(name=f"{FROM_CHECKPOINT}{max(older)}")
+    changes = {"analysis_id": f"{asked.analysis_id}:older", "newest_checkpoint": max(older), "variants": (variant,)}
+    return asked.model_copy(update=changes)
+
+
+def base_of(asked: AnalysisSpec, checkpoint_steps: Sequence[int]) -> int:
+    """Step of the checkpoint that the replay begins from."""
+    newest = asked.start_step if asked.newest_checkpoint is None else asked.newest_checkpoint
+    return max((step for step in checkpoint_steps if step <= newest), default=0)

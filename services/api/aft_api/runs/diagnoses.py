@@ -1,5 +1,7 @@
 """Diagnoses: reports and the repairs chosen for them."""
 
+from dataclasses import dataclass
+
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -38,6 +40,28 @@ async def list_diagnoses(session: AsyncSession, run_id: str) -> list[DiagnosisRe
         .order_by(WindowRow.index)
     )
     return [DiagnosisReport.model_validate(report) for report in rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateRepair:
+    """A repair that lowered the learning rate because it had jumped."""
+
+    diagnosis_id: str
+    repair: Repair
+
+
+async def last_rate_repair(session: AsyncSession, run_id: str) -> RateRepair | None:
+    """The run's last repair that answered a jump of the learning rate, or None."""
+    rows = await session.scalars(
+        select(DiagnosisRow)
+        .where(DiagnosisRow.run_id == run_id, DiagnosisRow.repair.is_not(None))
+        .order_by(DiagnosisRow.created_at.desc(), DiagnosisRow.diagnosis_id.desc())
+    )
+    for row in rows:
+        repair = Repair.model_validate(row.repair)
+        if repair.lr_factor is not None and row.report.get("rate_jump") is not None:
+            return RateRepair(diagnosis_id=row.diagnosis_id, repair=repair)
+    return None
 
 
 async def chosen_repair(session: AsyncSession, diagnosis_id: str) -> Repair | None:

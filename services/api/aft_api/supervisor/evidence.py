@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aft_api.runs.windows import get_window_spec, lineage_steps
+from aft_api.runs.windows import checkpoint_steps, get_window_spec, lineage_steps
 from aft_api.supervisor.ports import Ports
 from aft_contracts import RunSpec, Schedule, State, StepRecord, WindowSpec
 
@@ -15,6 +15,8 @@ class Evidence:
     window: WindowSpec
     steps: tuple[StepRecord, ...]
     history: tuple[StepRecord, ...]
+    checkpoint_steps: tuple[int, ...]
+    """Steps of the committed checkpoints up to the window's start, oldest first."""
 
     @property
     def schedule(self) -> Schedule:
@@ -41,9 +43,11 @@ async def gather(ports: Ports, state: State) -> Evidence:
             before_step=state["step"],
             at_least=past + state["step"] - window.start_step,
         )
+        checkpoints = await checkpoint_steps(session, state["run_id"], window.schedule, window.start_step)
     return Evidence(
         spec=spec,
         window=window,
         steps=tuple(step for step in steps if step.step >= window.start_step),
         history=tuple(step for step in steps if step.step < window.start_step),
+        checkpoint_steps=tuple(checkpoints),
     )

@@ -4,9 +4,12 @@ from langgraph.runtime import Runtime
 
 from aft_api.healing.course import apply_command, weights_at
 from aft_api.healing.mix import adapt_mix
+from aft_api.healing.rate_jump import scale_given_back
+from aft_api.runs.diagnoses import last_rate_repair
 from aft_api.runs.evaluations import list_evaluations
 from aft_api.runs.events import record
 from aft_api.runs.schedules import add_schedule, latest_schedule, was_applied
+from aft_api.supervisor.evidence import gather
 from aft_api.supervisor.ports import Ports
 from aft_api.supervisor.scoring import score
 from aft_contracts import EventKind, RunSpec, SetMix, State
@@ -16,6 +19,7 @@ async def curriculum(state: State, runtime: Runtime[Ports]) -> State:
     """Windows since the last evaluation: zero when one was made just now."""
     ports, run_id = runtime.context, state["run_id"]
     spec = await ports.spec(run_id)
+    await _give_rate_back(ports, state, spec)
     waited = state.get("windows_since_evaluation", 0) + 1
     ends = state["step"] >= spec.optim.steps
     if waited < spec.curriculum.every_windows and not ends:
@@ -24,6 +28,33 @@ async def curriculum(state: State, runtime: Runtime[Ports]) -> State:
     if evaluation_id is not None and spec.curriculum.adapt and not ends:
         await _adapt(ports, run_id, spec, evaluation_id, step=state["step"])
     return State(windows_since_evaluation=0, complete=ends)
+
+
+async def _give_rate_back(ports: Ports, state: State, spec: RunSpec) -> None:
+    """Undo a repair's lower rate once the jump that it answered is over, so that the run does not crawl to its end."""
+    if not state.get("window_id") or (state.get("repair") or {}).get("lr_factor") is None:
+        return
+    async with ports.store.reads() as session:
+        answered = await last_rate_repair(session, state["run_id"])
+    if answered is None:
+        return
+    evidence = await gather(ports, state)
+    cause = f"jump_over:{answered.diagnosis_id}"
+    async with ports.store.sessions.begin() as session:
+        if await was_applied(session, state["run_id"], cause):
+            return
+        schedule = await latest_schedule(session, state["run_id"])
+        scale = scale_given_back(schedule, answered.repair, (*evidence.history, *evidence.steps))
+        if scale is None:
+            return
+        step = state["step"]
+        changed = schedule.with_rate(scale, step=step, rewarmup_steps=spec.repair.rewarmup_steps)
+        await add_schedule(session, state["run_id"], changed, cause=cause, clock=ports.clock)
+        await record(
+            session, state["run_id"], EventKind.RATE_GIVEN_BACK,
+            f"The jump of the learning rate is over: from step {step} on its scale is {scale:g} again.",
+            key=cause, clock=ports.clock, step=step, scale=scale,
+        )  # fmt: skip
 
 
 async def _adapt(ports: Ports, run_id: str, spec: RunSpec, evaluation_id: str, *, step: int) -> None:

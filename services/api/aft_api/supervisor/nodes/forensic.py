@@ -1,9 +1,12 @@
 """forensic: asks the worker for evidence and writes the diagnosis."""
 
+from dataclasses import dataclass
+
 from langgraph.runtime import Runtime
 
-from aft_api.healing.diagnose import Conclusion, combine, conclude
-from aft_api.healing.replay import clusters, plan_replay
+from aft_api.healing.diagnose import Conclusion, combine, conclude, look_back
+from aft_api.healing.rate_jump import find_rate_jump
+from aft_api.healing.replay import base_of, clusters, plan_look_back, plan_replay
 from aft_api.healing.suspects import find_suspects
 from aft_api.runs.diagnoses import add_diagnosis, get_diagnosis
 from aft_api.runs.events import record
@@ -12,6 +15,7 @@ from aft_api.supervisor.jobs import JobFailed, patient_job
 from aft_api.supervisor.ports import Ports
 from aft_contracts import (
     AnalysisResult,
+    AnalysisSpec,
     Anomaly,
     DiagnosisReport,
     EventKind,
@@ -48,15 +52,17 @@ async def _diagnose(
     replays: list[Replay] = []
     seconds = 0.0
     for number, cluster in enumerate(clusters(anomalies, evidence.spec.repair)[:MOST_CLUSTERS]):
-        replayed = await _replay(ports, f"{diagnosis_id}:replay:{number}", evidence, cluster, suspects)
+        replayed = await _explain(ports, f"{diagnosis_id}:replay:{number}", evidence, cluster, suspects)
         if isinstance(replayed, str):
             reason = f"The replay failed: {replayed}"
             conclusions.append(Conclusion(verdict=Verdict.UNKNOWN, culprits=(), reasons=(reason,)))
             continue
-        conclusions.append(conclude(cluster, suspects, replayed.replays, _past(evidence), evidence.spec.detection))
+        conclusions.append(replayed.conclusion)
         replays += replayed.replays
         seconds += replayed.seconds
     conclusion = combine(conclusions)
+    first_bad_step = min(anomaly.step for anomaly in anomalies)
+    jump = find_rate_jump(_past(evidence), first_bad_step, evidence.spec.detection)
     return DiagnosisReport(
         diagnosis_id=diagnosis_id,
         run_id=evidence.window.run_id,
@@ -66,6 +72,9 @@ async def _diagnose(
         suspects=suspects,
         verdict=conclusion.verdict,
         culprits=conclusion.culprits,
+        sound_step=conclusion.sound_step,
+        rate_jump=jump.factor if jump else None,
+        rate_jump_step=jump.step if jump else None,
         reasons=conclusion.reasons,
         replays=tuple(replays),
         replay_seconds=seconds,
@@ -77,21 +86,51 @@ def _past(evidence: Evidence) -> tuple[StepRecord, ...]:
     return (*evidence.history, *evidence.steps)
 
 
-async def _replay(
+@dataclass(frozen=True, kw_only=True)
+class _Explained:
+    """What the replays of one cluster showed."""
+
+    conclusion: Conclusion
+    replays: tuple[Replay, ...]
+    seconds: float
+
+
+async def _explain(
     ports: Ports,
     analysis_id: str,
     evidence: Evidence,
     cluster: tuple[Anomaly, ...],
     suspects: tuple[Suspect, ...],
-) -> AnalysisResult | str:
-    """The replays, or in words why there are none."""
-    window = evidence.window
+) -> _Explained | str:
+    """What was wrong, or in words why no replay says so; a bad course is looked at from an older checkpoint too."""
+    window, checkpoints, past = evidence.window, evidence.checkpoint_steps, _past(evidence)
     asked = plan_replay(
         analysis_id, window.run_id, window.schedule, cluster, suspects, evidence.spec.repair,
         window_start=window.start_step,
     )  # fmt: skip
+    result = await _replayed(ports, asked)
+    if isinstance(result, str):
+        return result
+    spec = evidence.spec.detection
+    conclusion = conclude(cluster, suspects, result.replays, past, spec, base=base_of(asked, checkpoints))
+    explained = _Explained(conclusion=conclusion, replays=result.replays, seconds=result.seconds)
+    further = plan_look_back(asked, checkpoints) if conclusion.verdict is Verdict.OPTIMISATION else None
+    if further is None:
+        return explained
+    older = await _replayed(ports, further)
+    if isinstance(older, str):
+        return explained
+    return _Explained(
+        conclusion=look_back(conclusion, cluster, older.replays[0], past, spec, base=base_of(further, checkpoints)),
+        replays=(*result.replays, *older.replays),
+        seconds=result.seconds + older.seconds,
+    )
+
+
+async def _replayed(ports: Ports, asked: AnalysisSpec) -> AnalysisResult | str:
+    """The replays, or in words why there are none."""
     try:
-        result = await patient_job(ports, window.run_id, "analyses", analysis_id, asked)
+        result = await patient_job(ports, asked.run_id, "analyses", asked.analysis_id, asked)
     except JobFailed as failure:
         return failure.problem.detail
     assert isinstance(result, AnalysisResult), "another result is judged a misfit"

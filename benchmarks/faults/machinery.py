@@ -1,0 +1,147 @@
+"""Machinery: model and compiled programs, made once and lent to every run."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from aft_contracts import RunSpec, Schedule
+from aft_worker.data.batches import held_out_batches
+from aft_worker.model.mesh import make_mesh
+from aft_worker.train.evaluate import EvalLoss
+from aft_worker.train.state import TrainState, init_state
+from aft_worker.trainer import Trainer, load_trainer
+from benchmarks.faults.base_model import FOLDER
+from benchmarks.faults.case import Case
+from benchmarks.faults.faulty_trainer import FaultyTrainer, case_spec
+from benchmarks.faults.outcome import Outcome
+from benchmarks.faults.ruled_step import RuledPrograms, RuledStep
+from benchmarks.faults.rules import Reading, Rule
+
+
+class Machinery:
+    """Opens the trainers of cases, all with one model and one set of compiled programs."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self._mesh = make_mesh()
+        self._first: Trainer | None = None
+        self._ruled: RuledPrograms | None = None
+        self._eval_loss: EvalLoss | None = None
+
+    def open(self, case: Case, spec: RunSpec) -> FaultyTrainer:
+        """The trainer of a case's run."""
+        trainer = load_trainer(spec, self._mesh)
+        if self._first is None:
+            self._first = trainer
+            self._ruled = RuledPrograms(trainer.model, spec.optim, self._mesh)
+            self._eval_loss = EvalLoss(trainer.model, self._mesh)
+        shared = {"model": self._first.model, "train_step": self._first.train_step}
+        parts = {name: getattr(trainer, name) for name in ("spec", "mesh", "batches", "held_out", "clock")}
+        return FaultyTrainer(**parts | shared, case=case)
+
+    def under(self, rules: Sequence[Rule], case: Callable[[], Case]) -> list[Outcome]:
+        """What comes of the case's run under each of somebody else's rules, in a plain loop without windows.
+
+        A rule that would withhold no update has the run without supervision: it is not trained again.
+        """
+        alone = self._trained(Rule(), case())
+        return [self._with_alarms(alone, rule, case) for rule in rules]
+
+    def _with_alarms(self, alone: "_Trained", rule: Rule, case: Callable[[], Case]) -> Outcome:
+        rulings = [rule.rule(reading) for reading in alone.readings]
+        if all(ruling.applied for ruling in rulings):
+            return replace(
+                alone.outcome,
+                system=rule.name,
+                alarms=tuple(step for step, ruling in enumerate(rulings) if ruling.alarm),
+            )
+        return self._trained(type(rule)(), case()).outcome
+
+    def _trained(self, rule: Rule, case: Case) -> "_Trained":
+        started = time.perf_counter()
+        with scratch_folder() as folder:
+            spec = case_spec(case, folder, name=case.name)
+            trainer = self.open(case, spec)
+        assert self._ruled is not None
+        ruled = RuledStep(programs=self._ruled, rule=rule)
+        trainer = replace(trainer, train_step=ruled)  # type: ignore[arg-type]
+        state, schedule = init_state(trainer.model, spec.optim, spec.detection), Schedule()
+        commands, readings = dict(case.commands), list[Reading]()
+        for step in range(spec.optim.steps):
+            if step in commands:
+                schedule = _told(schedule, commands[step], step, spec)
+            state, record = trainer.advance(state, step, schedule)
+            readings.append(Reading(loss=record.loss, grad_norm=record.grad_norm))
+            if ruled.rulings[-1].ends_run:
+                break
+        ended = not ruled.rulings[-1].ends_run
+        truth = case.truth
+        outcome = Outcome(
+            system=rule.name,
+            case=case.name,
+            seed=case.seed,
+            version=self.version,
+            steps=len(readings),
+            first_step=truth.first_step,
+            verdict=truth.verdict,
+            culprits=tuple(sorted(truth.culprits)),
+            alarms=tuple(step for step, ruling in enumerate(ruled.rulings) if ruling.alarm),
+            status="succeeded" if ended else "stopped",
+            loss=finite(self.held_out_loss(trainer, state)) if ended else None,
+            seconds=time.perf_counter() - started,
+        )
+        return _Trained(outcome=outcome, readings=readings)
+
+    def held_out_loss(self, trainer: Trainer, state: TrainState) -> float:
+        """Mean loss of the held-out rows, as the worker computes it."""
+        assert self._eval_loss is not None
+        nll = weight = 0.0
+        batches = held_out_batches(
+            trainer.held_out["held_out"],
+            batch_size=trainer.spec.optim.batch_size,
+            max_length=trainer.spec.data.max_length,
+        )
+        for tokens_BT, loss_weights_BT in batches:
+            sums = jax.device_get(
+                self._eval_loss(state.trainable, jnp.asarray(tokens_BT), jnp.asarray(loss_weights_BT))
+            )
+            nll, weight = nll + float(sums[0]), weight + float(sums[1])
+        return nll / weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """A run of a plain loop, and what each of its steps measured."""
+
+    outcome: Outcome
+    readings: Sequence[Reading]
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder that is gone afterwards."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=FOLDER))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def finite(loss: float | None) -> float | None:
+    """The loss, or None for one that is no number."""
+    return loss if loss is not None and abs(loss) < float("inf") else None
+
+
+def _told(schedule: Schedule, command: dict[str, object], step: int, spec: RunSpec) -> Schedule:
+    if command["kind"] == "set_mix":
+        return schedule.with_mix(command["weights"], step=step)  # type: ignore[arg-type]
+    scale = command["learning_rate"] / spec.optim.learning_rate  # type: ignore[operator]
+    return schedule.with_rate(scale, step=step, rewarmup_steps=command["rewarmup_steps"])  # type: ignore[arg-type]
