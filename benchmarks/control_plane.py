@@ -82,6 +82,7 @@ def _asked(arguments: argparse.Namespace) -> Case:
         runs=arguments.runs,
         windows=arguments.windows,
         few_windows=arguments.windows,
+        window_s=(arguments.window_s / 2, arguments.window_s * 3 / 2),
         lease_s=arguments.lease_s,
     )
 
@@ -90,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Other sizes, for who is at work on it."""
     parser.add_argument("--runs", type=int, default=FULL.runs, help="concurrent runs")
     parser.add_argument("--windows", type=int, default=FULL.windows, help="windows a run")
+    parser.add_argument("--window-s", type=float, default=30.0, help="mean length of a window, in seconds")
     parser.add_argument("--lease-s", type=float, default=FULL.lease_s, help="lease of the API processes, in seconds")
 
 
