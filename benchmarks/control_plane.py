@@ -59,7 +59,8 @@ class Case:
     lease_s: float
 
     def __str__(self) -> str:
-        return f"{self.runs} runs x {self.windows} windows"
+        shortest_s, longest_s = self.window_s
+        return f"{self.runs} runs x {self.windows} windows of {shortest_s:g} to {longest_s:g} s"
 
 
 FULL = Case(runs=1000, few=10, windows=20, few_windows=20, asking=200, looks_hz=20, window_s=(0.5, 2.0), lease_s=30.0)
@@ -82,14 +83,20 @@ def _asked(arguments: argparse.Namespace) -> Case:
         runs=arguments.runs,
         windows=arguments.windows,
         few_windows=arguments.windows,
+        window_s=_spread(arguments.window_s) if arguments.window_s else FULL.window_s,
         lease_s=arguments.lease_s,
     )
+
+
+def _spread(mean_s: float) -> tuple[float, float]:
+    return mean_s / 2, mean_s * 3 / 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Other sizes, for who is at work on it."""
     parser.add_argument("--runs", type=int, default=FULL.runs, help="concurrent runs")
     parser.add_argument("--windows", type=int, default=FULL.windows, help="windows a run")
+    parser.add_argument("--window-s", type=float, help="mean length of a window, in seconds")
     parser.add_argument("--lease-s", type=float, default=FULL.lease_s, help="lease of the API processes, in seconds")
 
 
@@ -190,6 +197,7 @@ class Benchmark:
         report.add(str(case), watched("cpu_ms_per_window_before_the_kill"), 1000 * first_cpu_s / first_windows)
         driven_s = drive.wall_s - (owned_s - killed_s)
         report.add(str(case), watched("windows_per_s"), windows / driven_s)
+        report.add(str(case), watched("api_cpu_share"), drive.cpu_s / driven_s)
         self._latency(looker, idle=(killed_s, owned_s))
         self._verdicts(started, committed + windows)
         return drive

@@ -12,7 +12,7 @@ fence: ContextVar[Fence | None] = ContextVar("fence", default=None)
 
 # Locked, so that nobody can claim the run between this and the commit. Not FOR SHARE: two transactions that
 # share the row and then both write it would wait for each other.
-_OURS = text("SELECT 1 FROM runs WHERE run_id = :run_id AND lease_token = :token FOR NO KEY UPDATE")
+_OURS = "SELECT 1 FROM runs WHERE run_id = %s AND lease_token = %s FOR NO KEY UPDATE"
 _OURS_SQLITE = text("SELECT 1 FROM runs WHERE run_id = :run_id AND lease_token = :token")  # one writer: no row locks
 
 
@@ -29,8 +29,11 @@ def check_fence(connection: Connection) -> None:
     held = fence.get()
     if held is None or connection.get_execution_options().get("aft_reads", False):
         return
-    question = _OURS_SQLITE if connection.dialect.name == "sqlite" else _OURS
-    if connection.scalar(question, {"run_id": held[0], "token": held[1]}) is None:
+    if connection.dialect.name == "sqlite":
+        ours = connection.scalar(_OURS_SQLITE, {"run_id": held[0], "token": held[1]})
+    else:  # as the driver takes it, without SQLAlchemy's compiler: it opens every transaction
+        ours = connection.exec_driver_sql(_OURS, held).scalar()
+    if ours is None:
         raise LeaseLost(held[0])
 
 

@@ -3,20 +3,29 @@
 from collections.abc import Sequence
 
 from pydantic import TypeAdapter
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
-from aft_api.db.tables import CommandRow
+from aft_api.db.tables import CommandRow, RunRow
 from aft_api.runs.errors import IdempotencyConflict
 from aft_api.runs.events import record
-from aft_contracts import Command, CommandRecord, CommandStatus, EventKind
+from aft_contracts import Command, CommandRecord, CommandStatus, EventKind, RunStatus
 
 COMMAND: TypeAdapter[Command] = TypeAdapter(Command)
 _PENDING = (
     select(CommandRow)
     .where(CommandRow.run_id == bindparam("run_id"), CommandRow.status == CommandStatus.PENDING)
     .order_by(CommandRow.seq)
+)
+_GOES_ON = select(
+    exists().where(
+        RunRow.run_id == bindparam("run_id"),
+        RunRow.status == RunStatus.RUNNING,
+        RunRow.lease_token == bindparam("token"),
+        RunRow.worker_id == bindparam("worker_id"),
+        ~exists().where(CommandRow.run_id == RunRow.run_id, CommandRow.status == CommandStatus.PENDING),
+    )
 )
 
 
@@ -66,6 +75,12 @@ async def pending_commands(session: AsyncSession, run_id: str) -> list[CommandRe
     """Commands that wait to be carried out, oldest first."""
     rows: Sequence[CommandRow] = (await session.scalars(_PENDING, {"run_id": run_id})).all()
     return [record_of(row) for row in rows]
+
+
+async def goes_on(session: AsyncSession, run_id: str, token: int, *, worker_id: str | None) -> bool:
+    """Whether a running run is still driven under this lease, on this worker, and was told nothing; locks nothing."""
+    told = {"run_id": run_id, "token": token, "worker_id": worker_id}
+    return bool(await session.scalar(_GOES_ON, told))
 
 
 async def settle_command(

@@ -13,7 +13,7 @@ from aft_api.runs.errors import RunNotFound
 from aft_contracts import MOVES, RunStatus
 
 _RUN = select(RunRow).where(RunRow.run_id == bindparam("run_id")).execution_options(populate_existing=True)
-_RUN_TO_CHANGE = _RUN.with_for_update()
+_RUN_TO_CHANGE = _RUN.with_for_update(key_share=True)
 
 
 async def get_run(session: AsyncSession, run_id: str, *, for_update: bool = False) -> RunRow:
@@ -22,8 +22,7 @@ async def get_run(session: AsyncSession, run_id: str, *, for_update: bool = Fals
     Raises:
         RunNotFound: there is none.
     """
-    query = select(RunRow).where(RunRow.run_id == run_id).execution_options(populate_existing=True)
-    row = await session.scalar(query.with_for_update(key_share=True) if for_update else query)
+    row: RunRow | None = await session.scalar(_RUN_TO_CHANGE if for_update else _RUN, {"run_id": run_id})
     if row is None:
         raise RunNotFound(run_id)
     return row

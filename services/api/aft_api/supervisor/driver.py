@@ -17,7 +17,7 @@ from aft_api.db.fence import LeaseLost
 from aft_api.db.tables import RunRow
 from aft_api.notify.outbox import announce
 from aft_api.reviews.repository import get_review, withdraw_reviews
-from aft_api.runs.commands import pending_commands, settle_command
+from aft_api.runs.commands import goes_on, pending_commands, settle_command
 from aft_api.runs.events import record
 from aft_api.runs.leases import park_run
 from aft_api.runs.repository import get_run, move_run, note_run
@@ -103,8 +103,9 @@ class Driver:
         tries = 0
         while not self.ports.stop.is_asked:
             try:
-                if not await self._advance():
-                    return
+                async with self.ports.turn:
+                    if not await self._advance():
+                        return
                 tries = 0
             except (LeaseLost, Stopped, *STORE_ERRORS):
                 raise
@@ -121,6 +122,9 @@ class Driver:
 
     async def _advance(self) -> bool:
         """One cycle; False when there is nothing more to do for now."""
+        if self._awaits_train and await self._is_undisturbed():
+            await self._invoke(None)
+            return True
         controls = await self._settle_controls()
         stance = controls.stance
         if stance is Stance.ENDED:
@@ -173,6 +177,10 @@ class Driver:
             log.exception(
                 "artifacts_not_written", run_id=self.run_id
             )  # the store has it all; the next cycle tries again
+
+    async def _is_undisturbed(self) -> bool:
+        async with self.ports.store.reads() as session:
+            return await goes_on(session, self.run_id, self.ports.fence_token, worker_id=self.ports.worker_id)
 
     async def _settle_controls(self) -> Controls:
         """Carry out pauses, resumes and stops in the order they came; what they add up to."""

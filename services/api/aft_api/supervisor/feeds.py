@@ -20,6 +20,8 @@ LOOKS_A_SECOND = 20
 """Most looks for steps of all jobs together, a second: live figures must not cost more than training's own traffic."""
 GATHER_S = 0.02
 """Pause between two polls of one worker: what changes meanwhile is told at once."""
+TURNS = 8
+"""Drives of one worker that are at work at once; the others wait for their turn or for the worker."""
 IDLE_S = 60.0
 """A feed that nobody has listened to for so long ends, in seconds."""
 
@@ -56,6 +58,7 @@ class Feed:
         self._reached.set()
         self._is_well = True
         self.task: asyncio.Task[None] | None = None
+        self.turns = asyncio.Semaphore(TURNS)
 
     @property
     def ears(self) -> list[Ear]:

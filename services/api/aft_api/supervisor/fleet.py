@@ -20,6 +20,7 @@ from aft_api.supervisor.driver import Driver
 from aft_api.supervisor.graph import Loop
 from aft_api.supervisor.ports import Ports
 from aft_api.supervisor.saver import Saver
+from aft_api.supervisor.turns import Turn
 from aft_api.supervisor.workers import Workers
 from aft_api.workers.watch import Watch
 
@@ -124,13 +125,15 @@ class Fleet:
         try:
             with fenced(run_id, token):
                 place = await self.workers.placement(run_id)
+                feed = self.workers.feeds.of(place.client.base_url)
                 ports = Ports(
                     store=self.driving,
                     clock=self.clock,
                     settings=self.settings,
                     worker=place.client,
                     worker_id=place.worker_id,
-                    feed=self.workers.feeds.of(place.client.base_url),
+                    feed=feed,
+                    turn=Turn(feed.turns),
                     fence_token=token,
                     stop=self.stop,
                 )

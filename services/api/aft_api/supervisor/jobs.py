@@ -67,7 +67,8 @@ async def _patiently(
         except WorkerUnreachable as error:
             ports.known.is_loaded = False
             await _note_unreachable(ports, run_id, error)
-            await ports.feed.reached(at_least_s=ports.settings.retry_s, at_most_s=ports.settings.poll_s)
+            async with ports.turn.let_others():
+                await ports.feed.reached(at_least_s=ports.settings.retry_s, at_most_s=ports.settings.poll_s)
             continue
         except WorkerRefused as error:
             ports.known.is_loaded = False
@@ -81,7 +82,8 @@ async def _patiently(
             if view.problem is not None:
                 raise JobFailed(view.problem)
             return view
-        await asyncio.sleep(ports.settings.retry_s)
+        async with ports.turn.let_others():
+            await asyncio.sleep(ports.settings.retry_s)
 
 
 async def patient_job(ports: Ports, run_id: str, kind: JobKind, job_id: str, spec: JobSpec) -> Contract:
@@ -108,7 +110,7 @@ async def patient_job(ports: Ports, run_id: str, kind: JobKind, job_id: str, spe
 
 async def pause_after(ports: Ports, attempts: int) -> None:
     """Wait before the next attempt, twice as long after each: a disk that is full now may not be in a while."""
-    async with ports.stop.breaks_off():
+    async with ports.stop.breaks_off(), ports.turn.let_others():
         await asyncio.sleep(ports.settings.retry_s * 2 ** (attempts - 1))
 
 
@@ -130,7 +132,8 @@ async def _ended(
                 return view
             if on_view is not None:
                 await on_view(view)
-            await ear.wait(ports.settings.poll_s)
+            async with ports.turn.let_others():
+                await ear.wait(ports.settings.poll_s)
             view = await ports.worker.get(kind, job_id)
 
 
@@ -155,7 +158,8 @@ async def _loaded(ports: Ports, load: RunLoad) -> LoadedRun:
             _refuse(ports, load_misfit(loaded, load))
             if loaded.status is not LoadStatus.LOADING:
                 return loaded
-            await ear.wait(ports.settings.poll_s)
+            async with ports.turn.let_others():
+                await ear.wait(ports.settings.poll_s)
             loaded = await ports.worker.loaded(load.run_id)
 
 

@@ -8,6 +8,7 @@ from aft_api.runs.repository import get_run
 from aft_api.settings import Settings
 from aft_api.stop import Stop
 from aft_api.supervisor.feeds import Feed
+from aft_api.supervisor.turns import Turn
 from aft_api.worker_client import WorkerClient
 from aft_contracts import Problem, RunSpec
 
@@ -44,6 +45,8 @@ class Ports:
     """Its name; None while the run waits for a worker, and `worker` is the last one that it had."""
     feed: Feed
     """What tells of changes on that worker."""
+    turn: Turn
+    """Held while the drive is at work, and by others while it waits."""
     fence_token: int
     stop: Stop
     known: Known = field(default_factory=Known)

@@ -43,11 +43,18 @@ async def train(state: State, runtime: Runtime[Ports]) -> State:
 
 
 async def _train_window(ports: Ports, spec: WindowSpec) -> WindowResult:
+    noted: tuple[JobStatus, int] | None = None
+
     async def on_view(view: JobView[Any]) -> None:
+        nonlocal noted
         if view.status is JobStatus.ACCEPTED:
             return  # as the window's row says already; commands were looked for when it was planned
-        async with ports.store.sessions.begin() as session:
-            await note_progress(session, spec.window_id, view)
+        stands = view.status, len(view.progress)
+        if stands != noted:
+            async with ports.store.sessions.begin() as session:
+                await note_progress(session, spec.window_id, view)
+            noted = stands
+        async with ports.store.reads() as session:
             told = await pending_commands(session, spec.run_id)
         if told:  # commands hold from the next step boundary: end the window there
             await ports.worker.cancel(spec.window_id, ports.fence_token)
@@ -56,6 +63,7 @@ async def _train_window(ports: Ports, spec: WindowSpec) -> WindowResult:
         try:
             view = await run_job(ports, spec.run_id, "windows", spec.window_id, spec, on_view=on_view)
         except JobFailed as failure:
+            noted = None
             await pause_after(ports, await _fail(ports, spec, failure.problem))
             continue
         assert isinstance(view.result, WindowResult), "another result is judged a misfit"
