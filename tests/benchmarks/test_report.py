@@ -75,7 +75,7 @@ def test_the_file_holds_rows_machine_notes_and_samples(report: Report, tmp_path:
     report.keep("B=8", {"without": (0.5, 0.5)})
     report.write(tmp_path / "new" / "report.json")
     read = json.loads((tmp_path / "new" / "report.json").read_text())
-    assert set(read) == {"benchmark", "quick", "machine", "rows", "notes", "samples"}
+    assert set(read) == {"benchmark", "quick", "machine", "rows", "notes", "samples", "outcomes"}
     assert (read["benchmark"], read["quick"], read["machine"]) == ("forensics_overhead", False, {"cpu": "any"})
     assert read["notes"] == ["TRL was not measured."]
     assert read["samples"] == {"B=8": {"with": [0.5, 0.25], "without": [0.5, 0.5]}}

@@ -65,10 +65,16 @@ def up(tmp_path: Path, services: Path) -> Iterator[subprocess.Popen[str]]:
         env=os.environ | {"PYTHONPATH": str(services), "PYTHONUNBUFFERED": "1", "COLUMNS": "200"},
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=_hear_interrupts,
     ) as process:
         yield process
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
+
+
+def _hear_interrupts() -> None:
+    # A shell starts its background jobs deaf to SIGINT, and whoever they start inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _until(true: Callable[[], bool], timeout_s: float = 20.0) -> None:
