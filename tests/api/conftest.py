@@ -14,7 +14,8 @@ from fastapi import FastAPI
 
 from aft_api.app import create_app
 from aft_api.clock import utc_now
-from aft_api.db.engine import Store
+from aft_api.db.engine import Store, open_store
+from aft_api.db.migrate import upgrade
 from aft_api.runs.repository import note_run
 from aft_api.runs.service import Caller, start_run
 from aft_api.settings import Settings
@@ -118,6 +119,15 @@ async def running_api(settings: Settings, worker: SimulatedWorker) -> AsyncItera
     app = create_app(settings)
     async with serving(app, lifespan="on") as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         yield Api(app=app, worker=worker, client=client)
+
+
+@pytest.fixture
+async def store(tmp_path: Path, database_url: str | None) -> AsyncIterator[Store]:
+    """A migrated store."""
+    upgrade(database_url, tmp_path)
+    opened = open_store(database_url, tmp_path)
+    yield opened
+    await opened.engine.dispose()
 
 
 @pytest.fixture

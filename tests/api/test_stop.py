@@ -49,6 +49,9 @@ async def test_body_that_ends_is_not_disturbed() -> None:
         await asyncio.sleep(0)
     stop.ask()
     await asyncio.sleep(0)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
 
 
 async def test_sleep_is_cut_short() -> None:
@@ -57,3 +60,4 @@ async def test_sleep_is_cut_short() -> None:
     async with asyncio.timeout(5):
         await stop.sleep(3600)
     await asking
+    assert stop.is_asked

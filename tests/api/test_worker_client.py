@@ -88,7 +88,7 @@ async def test_what_is_no_answer_is_said_in_words(case: str) -> None:
     answer, kind, words = NO_ANSWERS[case]
     async with client_of(saying(answer)) as worker:
         with pytest.raises(kind) as caught:
-            await worker.get("windows", "w", wait_s=0, after_step=-1)
+            await worker.get("windows", "w")
     assert type(caught.value) is kind
     assert words in str(caught.value)
 
@@ -96,7 +96,7 @@ async def test_what_is_no_answer_is_said_in_words(case: str) -> None:
 async def test_words_for_numbers_and_a_written_out_nul_are_answers() -> None:
     view = VIEW % (STEP % ('"NaN"', 1))
     async with client_of(saying(said(view.replace('"h"', '"\\\\u0000"')))) as worker:
-        seen = await worker.get("windows", "w", wait_s=0, after_step=-1)
+        seen = await worker.get("windows", "w")
     assert (seen.status, seen.spec_hash) == (JobStatus.RUNNING, "\\u0000")
     assert str(seen.progress[0].loss) == "nan"
 
@@ -107,7 +107,7 @@ async def test_a_worker_that_takes_its_time_does_not_answer() -> None:
         async with client_of(app) as worker:
             began = asyncio.get_running_loop().time()
             with pytest.raises(WorkerUnreachable):
-                await worker.get("windows", "w", wait_s=0, after_step=-1)
+                await worker.get("windows", "w")
             assert asyncio.get_running_loop().time() - began < 1.5, "0.5 s were granted"
 
 

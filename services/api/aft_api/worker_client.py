@@ -46,6 +46,8 @@ VIEWS: dict[JobKind, type[JobView[Any]]] = {
     "exports": JobView[ExportResult],
 }
 ANSWER_S = 30.0
+AT_ONCE_S = 0.0
+"""For what a worker only has to look up; every answer is given some seconds more than this."""
 PREVIEW_S = 60.0
 """A preview reads and tokenises rows, perhaps from afar."""
 VERIFY_S = 600.0
@@ -143,9 +145,9 @@ class WorkerClient:
         request = JobRequest[RunLoad](spec=load, spec_hash=digest_of(load), fence_token=fence_token)
         return await self._call("PUT", f"/v1/runs/{load.run_id}", LoadedRun, body=request)
 
-    async def loaded(self, run_id: str, *, wait_s: float = 0.0) -> LoadedRun:
-        """The run as the worker holds it, after waiting for a change at most `wait_s`."""
-        return await self._call("GET", f"/v1/runs/{run_id}", LoadedRun, params={"wait_s": wait_s}, answer_s=wait_s)
+    async def loaded(self, run_id: str) -> LoadedRun:
+        """The run as the worker holds it now."""
+        return await self._call("GET", f"/v1/runs/{run_id}", LoadedRun, answer_s=AT_ONCE_S)
 
     async def release(self, run_id: str, fence_token: int) -> None:
         """Let it forget the run; a worker that does not hold it agrees."""
@@ -171,10 +173,9 @@ class WorkerClient:
         params: dict[str, str | float] = {"stream": stream, "after": after, "wait_s": wait_s}
         return await self._call("GET", "/v1/events", WorkerChanges, params=params, answer_s=wait_s)
 
-    async def get(self, kind: JobKind, job_id: str, *, wait_s: float = 0.0, after_step: int = -1) -> JobView[Contract]:
-        """The job, after waiting at most `wait_s` for its end or for a step behind `after_step`."""
-        params = {"wait_s": wait_s, "after_step": after_step}
-        return await self._job("GET", kind, job_id, params=params, answer_s=wait_s)
+    async def get(self, kind: JobKind, job_id: str) -> JobView[Contract]:
+        """The job as it stands now."""
+        return await self._job("GET", kind, job_id, answer_s=AT_ONCE_S)
 
     async def cancel(self, window_id: str, fence_token: int) -> None:
         """Ask it to stop after the current step."""
@@ -205,12 +206,9 @@ class WorkerClient:
         job_id: str,
         *,
         body: BaseModel | None = None,
-        params: dict[str, float] | None = None,
         answer_s: float = ANSWER_S,
     ) -> JobView[Contract]:
-        view = await self._call(
-            method, f"/v1/{kind}/{job_id}", VIEWS[kind], body=body, params=params, answer_s=answer_s
-        )
+        view = await self._call(method, f"/v1/{kind}/{job_id}", VIEWS[kind], body=body, answer_s=answer_s)
         if view.job_id != job_id:
             raise WorkerAnswerInvalid(f"{self.base_url} was asked for {job_id} and answered about {view.job_id}.")
         return view

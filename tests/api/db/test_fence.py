@@ -1,6 +1,5 @@
 """The fence: a driver writes under the newest lease or not at all, whatever it writes."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,6 @@ from aft_contracts import EventKind
 from tests.api.conftest import placed_run
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def store(tmp_path: Path, database_url: str | None) -> AsyncIterator[Store]:
-    """A migrated store."""
-    upgrade(database_url, tmp_path)
-    opened = open_store(database_url, tmp_path)
-    yield opened
-    await opened.engine.dispose()
 
 
 @pytest.fixture

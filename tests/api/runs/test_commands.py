@@ -1,13 +1,9 @@
 """What a drive may rely on between two cycles: nothing was told, and lease, worker and status are as before."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from aft_api.clock import utc_now
-from aft_api.db.engine import Store, open_store
-from aft_api.db.migrate import upgrade
+from aft_api.db.engine import Store
 from aft_api.runs.commands import add_command, goes_on, pending_commands, settle_command
 from aft_api.runs.leases import claim_runs
 from aft_api.runs.repository import get_run, move_run, note_run
@@ -15,15 +11,6 @@ from aft_contracts import CommandStatus, Pause, RunStatus
 from tests.api.conftest import placed_run
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def store(tmp_path: Path, database_url: str | None) -> AsyncIterator[Store]:
-    """A migrated store."""
-    upgrade(database_url, tmp_path)
-    opened = open_store(database_url, tmp_path)
-    yield opened
-    await opened.engine.dispose()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Leases: one owner a run, by the database's clock."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,6 @@ from tests.api.conftest import placed_run
 pytestmark = pytest.mark.anyio
 A_MINUTE_S = 60.0
 OVER_AT_ONCE_S = -1.0
-
-
-@pytest.fixture
-async def store(tmp_path: Path, database_url: str | None) -> AsyncIterator[Store]:
-    """A migrated store."""
-    upgrade(database_url, tmp_path)
-    opened = open_store(database_url, tmp_path)
-    yield opened
-    await opened.engine.dispose()
 
 
 @pytest.fixture

@@ -100,7 +100,8 @@ async def test_command_ends_a_long_window_at_once(tmp_path: Path, worker: Simula
         await api.until(run_id, "running")
         await asyncio.sleep(0.5)
         await api.command(run_id, "pause")
-        await api.until(run_id, "paused", within_s=5)
+        paused = await api.until(run_id, "paused", within_s=5)
+        assert paused["step"] < SLOW["optim"]["steps"]
 
 
 async def test_worker_without_a_stream_is_asked_for_each_job(tmp_path: Path, worker: SimulatedWorker) -> None:

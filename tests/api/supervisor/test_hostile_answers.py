@@ -229,6 +229,7 @@ async def test_an_end_is_not_spoilt_by_a_release_that_fails(tmp_path: Path) -> N
     async with lied_to(tmp_path, tamper) as api:
         run_id = await api.start(**UNSCORED)
         await api.until(run_id, "succeeded")
+        assert await api.events(run_id, "run_failed") == []
 
 
 async def test_a_worker_that_answers_at_once_and_nothing_new_is_not_asked_without_pause(tmp_path: Path) -> None:

@@ -236,3 +236,4 @@ async def test_worker_that_holds_an_ended_run_is_told_to_drop_it(tmp_path: Path,
         async with asyncio.timeout(10):
             while run_id in worker.runs:
                 await asyncio.sleep(0.05)
+        assert worker.runs == {}
