@@ -32,6 +32,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 http.server.HTTPServer((os.environ["{prefix}HOST"], int(os.environ["{prefix}PORT"])), Handler).serve_forever()
 """
+UP = """
+import runpy, signal
+# A shell starts its background jobs deaf to SIGINT, and whoever they start inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("aft_cli", run_name="__main__", alter_sys=True)
+"""
 BROKEN = "raise SystemExit('no room on the device')"
 
 
@@ -61,20 +67,14 @@ def up(tmp_path: Path, services: Path) -> Iterator[subprocess.Popen[str]]:
     """`aft up` as a process of its own."""
     arguments = ["up", "--data-dir", str(tmp_path / "kept"), "--port", "0", "--worker-port", "0"]
     with subprocess.Popen(
-        [sys.executable, "-m", "aft_cli", *arguments],
+        [sys.executable, "-c", UP, *arguments],
         env=os.environ | {"PYTHONPATH": str(services), "PYTHONUNBUFFERED": "1", "COLUMNS": "200"},
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=_hear_interrupts,
     ) as process:
         yield process
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-
-
-def _hear_interrupts() -> None:
-    # A shell starts its background jobs deaf to SIGINT, and whoever they start inherits that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _until(true: Callable[[], bool], timeout_s: float = 20.0) -> None:
