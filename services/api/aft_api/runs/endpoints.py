@@ -10,10 +10,11 @@ from aft_api.dependencies import CallerDep, ClockDep, FleetDep, StopDep, StoreDe
 from aft_api.runs.commands import list_commands
 from aft_api.runs.diagnoses import list_diagnoses
 from aft_api.runs.events import list_events
-from aft_api.runs.repository import get_run, list_runs
+from aft_api.runs.repository import get_run
 from aft_api.runs.samples import find_samples
 from aft_api.runs.schedules import latest_schedule
-from aft_api.runs.service import give_command, start_run, view_run
+from aft_api.runs.service import give_command, start_run
+from aft_api.runs.view import view_run, view_runs
 from aft_api.runs.windows import lineage_steps, list_windows, running_steps
 from aft_api.worker_client import SampleQuery
 from aft_contracts import (
@@ -108,15 +109,14 @@ async def read_runs(
 ) -> Runs:
     """Runs, newest first."""
     async with store.reads() as session:
-        rows = await list_runs(session, status=status, limit=limit)
-        return Runs(runs=tuple([await view_run(session, row) for row in rows]))
+        return Runs(runs=tuple(await view_runs(session, status=status, limit=limit)))
 
 
 @router.get("/runs/{run_id}")
 async def read_run(run_id: RunId, store: StoreDep) -> RunView:
     """A run: where it stands, what was changed, what it left behind."""
     async with store.reads() as session:
-        return await view_run(session, await get_run(session, run_id))
+        return await view_run(session, run_id)
 
 
 @router.post("/runs/{run_id}/commands", status_code=http.HTTP_202_ACCEPTED)

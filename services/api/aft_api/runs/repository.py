@@ -1,6 +1,5 @@
 """Run rows: read and moved."""
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -32,14 +31,6 @@ async def find_run(session: AsyncSession, idempotency_key: str) -> RunRow | None
     """The run that was started under this key, if any."""
     row: RunRow | None = await session.scalar(select(RunRow).where(RunRow.idempotency_key == idempotency_key))
     return row
-
-
-async def list_runs(session: AsyncSession, *, status: RunStatus | None, limit: int) -> Sequence[RunRow]:
-    """Runs, newest first."""
-    query = select(RunRow).order_by(RunRow.created_at.desc(), RunRow.run_id).limit(limit)
-    if status is not None:
-        query = query.where(RunRow.status == status)
-    return (await session.scalars(query)).all()
 
 
 async def move_run(session: AsyncSession, run_id: str, to: RunStatus, clock: Clock, **facts: Any) -> bool:

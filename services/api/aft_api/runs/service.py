@@ -13,12 +13,9 @@ from aft_api.reviews.errors import RepairNeeded, ReviewNotFound, UnexpectedRepai
 from aft_api.reviews.repository import decide, get_review, list_reviews
 from aft_api.runs.commands import add_command, find_command
 from aft_api.runs.errors import IdempotencyConflict, NothingToResume, RunFinished
-from aft_api.runs.evaluations import list_evaluations
 from aft_api.runs.events import record
 from aft_api.runs.repository import find_run, get_run, wake_run
 from aft_api.runs.schedules import latest_schedule
-from aft_api.runs.windows import lineage_steps, running_steps
-from aft_api.workers.queue import place_in_queue
 from aft_contracts import (
     FINISHED,
     Answer,
@@ -26,14 +23,11 @@ from aft_contracts import (
     CommandRecord,
     Decision,
     EventKind,
-    ExportResult,
     Pause,
-    Problem,
     Resume,
     ReviewStatus,
     RunSpec,
     RunStatus,
-    RunView,
     Stop,
 )
 
@@ -79,32 +73,6 @@ async def start_run(store: Store, spec: RunSpec, *, idempotency_key: str | None,
             key="created", clock=clock, step=0,
         )  # fmt: skip
     return run_id
-
-
-async def view_run(session: AsyncSession, row: RunRow) -> RunView:
-    """The run as clients see it, as of the last finished step."""
-    schedule = await latest_schedule(session, row.run_id)
-    running = await running_steps(session, row.run_id)
-    latest = running or await lineage_steps(session, row.run_id, schedule, before_step=row.step, at_least=1)
-    return RunView(
-        run_id=row.run_id,
-        name=row.name,
-        status=RunStatus(row.status),
-        worker_id=row.worker_id,
-        queue_place=await place_in_queue(session, row),
-        spec=RunSpec.model_validate(row.spec),
-        schedule=schedule,
-        step=running[-1].step + 1 if running else row.step,
-        generation=row.generation,
-        loss=latest[-1].loss if latest else None,
-        grad_norm=latest[-1].grad_norm if latest else None,
-        review_id=row.review_id,
-        evaluations=tuple(await list_evaluations(session, row.run_id)),
-        export=None if row.export is None else ExportResult.model_validate(row.export),
-        problem=None if row.problem is None else Problem.model_validate(row.problem),
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
 
 
 async def give_command(

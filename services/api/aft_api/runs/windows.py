@@ -8,6 +8,7 @@ from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
+from aft_api.db.json_last import json_last
 from aft_api.db.once import insert_once
 from aft_api.db.tables import WindowRow
 from aft_contracts import (
@@ -55,6 +56,17 @@ _STEPS = (
         WindowRow.end_step > bindparam("first"),
     )
     .order_by(WindowRow.index)
+)
+_LAST_STEP = (
+    select(json_last(WindowRow.result["metrics"]["steps"]))
+    .where(
+        WindowRow.run_id == bindparam("run_id"),
+        WindowRow.generation == bindparam("generation"),
+        WindowRow.status == JobStatus.COMMITTED,
+        WindowRow.end_step <= bindparam("reach"),
+    )
+    .order_by(WindowRow.index.desc())
+    .limit(1)
 )
 _PROGRESS = (
     select(WindowRow.progress)
@@ -175,6 +187,15 @@ async def lineage_steps(
         if len(steps) >= at_least:
             break
     return steps
+
+
+async def last_step(session: AsyncSession, run_id: str, schedule: Schedule, *, before_step: int) -> StepRecord | None:
+    """The last step before `before_step` on the schedule's lineage; a branch begins where a window ended."""
+    for generation, reach in schedule.lineage(before_step):
+        found = await session.scalar(_LAST_STEP, {"run_id": run_id, "generation": generation, "reach": reach})
+        if found is not None:
+            return StepRecord.model_validate_json(found)
+    return None
 
 
 async def running_steps(session: AsyncSession, run_id: str) -> list[StepRecord]:
