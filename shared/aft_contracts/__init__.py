@@ -6,11 +6,15 @@ from .batch import Batch
 from .changes import JobChange, WorkerChanges
 from .checkpoint import Checkpoints, CheckpointView
 from .command import (
+    Approve,
     BlacklistSamples,
     Command,
     CommandRecord,
     CommandStatus,
+    Edit,
     Pause,
+    Reject,
+    Respond,
     Resume,
     Rollback,
     SetGradClip,
@@ -20,6 +24,7 @@ from .command import (
     Stop,
 )
 from .contract import Contract, Measured, digest_of
+from .decision import Answer, Decision
 from .diagnosis import DiagnosisReport, Suspect, Verdict
 from .evaluation import DomainScore, EvaluationResult, EvaluationSpec
 from .event import Event, EventKind
@@ -29,7 +34,7 @@ from .metrics import MetricsWindow, SampleRecord, StepRecord, Withheld
 from .preview import DataPreview, PreviewRequest, PreviewRow, PreviewToken, SourcePreview
 from .problem import Problem
 from .repair import Repair, RepairKind
-from .review import Answer, Decision, Review, ReviewStatus
+from .review import Evidence, LossPoint, OnDeadline, Option, ReplayFigures, Review, ReviewStatus
 from .run import FINISHED, MOVES, Evaluated, RunStatus, RunView, WindowView
 from .run_spec import (
     CheckpointSpec,
@@ -47,6 +52,7 @@ from .run_spec import (
     RateCurve,
     Remat,
     RepairPolicy,
+    ReviewPolicy,
     RunSpec,
     WindowPolicy,
 )
@@ -78,6 +84,7 @@ __all__ = [
     "Anomaly",
     "AnomalyKind",
     "Answer",
+    "Approve",
     "Batch",
     "BlacklistEntry",
     "BlacklistSamples",
@@ -103,11 +110,13 @@ __all__ = [
     "DomainScore",
     "DomainSize",
     "DomainSpec",
+    "Edit",
     "Evaluated",
     "EvaluationResult",
     "EvaluationSpec",
     "Event",
     "EventKind",
+    "Evidence",
     "ExportJob",
     "ExportResult",
     "ExportSpec",
@@ -120,13 +129,16 @@ __all__ = [
     "LoadStatus",
     "LoadedRun",
     "LoraSpec",
+    "LossPoint",
     "Measured",
     "MetricsWindow",
     "MixSegment",
     "ModelSpec",
     "NotifySpec",
     "OnBadRow",
+    "OnDeadline",
     "OptimSpec",
+    "Option",
     "Pause",
     "PreviewRequest",
     "PreviewRow",
@@ -134,15 +146,19 @@ __all__ = [
     "Problem",
     "RateChange",
     "RateCurve",
+    "Reject",
     "Remat",
     "Repair",
     "RepairKind",
     "RepairPolicy",
     "Replay",
+    "ReplayFigures",
     "ReplayVariant",
     "ReportFormat",
+    "Respond",
     "Resume",
     "Review",
+    "ReviewPolicy",
     "ReviewStatus",
     "Rollback",
     "RunLoad",

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .contract import Contract
+from .decision import Answer
+from .problem import Problem
 from .repair import Repair
-from .review import Answer
 
 
 class Resume(Contract):
@@ -25,10 +26,54 @@ class Resume(Contract):
     """Words for the record."""
 
 
+class Approve(Contract):
+    """Answer a review: do what it proposes."""
+
+    kind: Literal["approve"] = "approve"
+    review_id: str | None = None
+    """The review; None answers the one that is open."""
+    message: str = Field(default="", max_length=4000)
+    """Words for the record."""
+
+
+class Edit(Contract):
+    """Answer a review: make another repair than the proposed one."""
+
+    kind: Literal["edit"] = "edit"
+    review_id: str | None = None
+    """The review; None answers the one that is open."""
+    repair: Repair
+    """The repair to make instead."""
+    message: str = Field(default="", max_length=4000)
+    """Words for the record."""
+
+
+class Reject(Contract):
+    """Answer a review: change nothing and go on."""
+
+    kind: Literal["reject"] = "reject"
+    review_id: str | None = None
+    """The review; None answers the one that is open."""
+    message: str = Field(default="", max_length=4000)
+    """Words for the record."""
+
+
+class Respond(Contract):
+    """Answer a review in words: change nothing and go on."""
+
+    kind: Literal["respond"] = "respond"
+    review_id: str | None = None
+    """The review; None answers the one that is open."""
+    message: str = Field(min_length=1, max_length=4000)
+    """The words."""
+
+
 class Stop(Contract):
     """End the run at the next step boundary; what was trained is kept."""
 
     kind: Literal["stop"] = "stop"
+    review_id: str | None = None
+    """The review that this answers, which is then rejected; None stops the run whatever it waits for."""
 
 
 class Pause(Contract):
@@ -88,13 +133,25 @@ class Rollback(Contract):
 
 
 Command = Annotated[
-    Resume | Stop | Pause | SetLearningRate | SetGradClip | SkipBatch | BlacklistSamples | SetMix | Rollback,
+    Resume
+    | Approve
+    | Edit
+    | Reject
+    | Respond
+    | Stop
+    | Pause
+    | SetLearningRate
+    | SetGradClip
+    | SkipBatch
+    | BlacklistSamples
+    | SetMix
+    | Rollback,
     Field(discriminator="kind"),
 ]
 
 
 class CommandStatus(StrEnum):
-    """What became of a command."""
+    """What became of a command: accepted and waiting for its moment, carried out, or refused."""
 
     PENDING = "pending"
     APPLIED = "applied"
@@ -104,6 +161,8 @@ class CommandStatus(StrEnum):
 class CommandRecord(Contract):
     """A command as the run's audit trail keeps it."""
 
+    seq: int = Field(default=0, ge=0)
+    """Order within the whole store; grows, with gaps."""
     command_id: str
     """Its id; the sender's idempotency key where one was given."""
     run_id: str
@@ -113,10 +172,16 @@ class CommandRecord(Contract):
     status: CommandStatus
     """What became of it."""
     outcome: str = ""
-    """The same in words: from which step it holds, or why it was refused."""
+    """The same in words: when it will take effect, from which step it holds, or why it was refused."""
+    applied_step: int | None = None
+    """The step from which on it holds."""
+    problem: Problem | None = None
+    """Why it was refused, with its code."""
     given_by: str
     """Who asked."""
     channel: str
-    """Through what: api, cli, slack, system."""
+    """Through what: api, cli, slack, webhook, system."""
     created_at: datetime
     """When it was asked."""
+    settled_at: datetime | None = None
+    """When it was carried out or refused."""

@@ -1,11 +1,15 @@
-"""Reviews: a typed question to a human, and its one answer."""
+"""Reviews: a typed question to a human, its evidence, its options, and its one answer."""
 
 from datetime import datetime
 from enum import StrEnum
 
 from pydantic import Field
 
-from .contract import Contract
+from .anomaly import Anomaly
+from .command import Command
+from .contract import Contract, Measured
+from .decision import Decision
+from .diagnosis import Suspect, Verdict
 from .repair import Repair
 
 
@@ -17,24 +21,71 @@ class ReviewStatus(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-class Answer(StrEnum):
-    """The canonical answers to a review."""
+class OnDeadline(StrEnum):
+    """What happens when nobody has answered in time: the run goes on waiting, or takes the option of this name."""
 
-    APPROVE = "approve"
-    EDIT = "edit"
-    REJECT = "reject"
-    RESPOND = "respond"
+    HOLD = "hold"
+    APPLY = "apply"
+    GO_ON = "go_on"
+    STOP = "stop"
 
 
-class Decision(Contract):
-    """What a human said."""
+class LossPoint(Contract):
+    """One step in the picture of the loss."""
 
-    answer: Answer
-    """approve: do what is proposed; edit: do `repair` instead; reject and respond: change nothing and go on."""
-    repair: Repair | None = None
-    """The repair to make instead; needed by edit, refused otherwise."""
-    message: str = Field(default="", max_length=4000)
-    """Words for the record."""
+    step: int
+    """The optimizer step."""
+    loss: Measured
+    """Mean loss of its batch, in nats per token."""
+    applied: bool
+    """Whether its update reached the weights."""
+
+
+class ReplayFigures(Contract):
+    """What one replay of the first bad step showed."""
+
+    name: str
+    """`as_it_was`, `without_suspects`, …"""
+    masked: int = Field(ge=0)
+    """Samples that were masked."""
+    step: int
+    """The step the figures are from."""
+    loss: Measured
+    """Its loss there, in nats per token."""
+    grad_norm: Measured
+    """Its gradient norm there."""
+
+
+class Evidence(Contract):
+    """What happened, in ids and figures; never a sample's text."""
+
+    step: int = Field(ge=0)
+    """Optimizer steps attempted when the question was asked."""
+    verdict: Verdict
+    """What the replays made of it."""
+    anomalies: tuple[Anomaly, ...]
+    """What the detectors said, the first few."""
+    anomaly_count: int = Field(ge=0)
+    """How many findings there were in all."""
+    suspects: tuple[Suspect, ...] = ()
+    """Samples that stood out, the most suspicious few."""
+    culprits: tuple[str, ...] = ()
+    """Ids of the samples that caused it; only for a data verdict."""
+    replays: tuple[ReplayFigures, ...] = ()
+    """What each replay showed."""
+    losses: tuple[LossPoint, ...] = ()
+    """The last steps, oldest first: the picture."""
+
+
+class Option(Contract):
+    """One way to answer a review."""
+
+    name: str = Field(pattern=r"^[a-z][a-z_]{0,39}$")
+    """Its name: `apply` what is proposed, `go_on` without a change, `stop` the run."""
+    command: Command
+    """The command that takes it, as `POST /runs/{id}/commands` has it."""
+    effect: str
+    """What is expected to come of it, in words."""
 
 
 class Review(Contract):
@@ -50,6 +101,20 @@ class Review(Contract):
     """What is asked, in words; ids and figures only, never a sample's text."""
     proposal: Repair | None
     """What approving would do; None when approving just goes on."""
+    evidence: Evidence | None = None
+    """What happened; None for a review from before evidence was kept."""
+    options: tuple[Option, ...] = ()
+    """The ways to answer that were thought of; an edit or a response of one's own is another."""
+    recommended: str | None = None
+    """Name of the option that aft would take."""
+    answered_by: tuple[str, ...] = ()
+    """Who may answer: users by name, roles as `role:NAME`; empty for whoever may command the run."""
+    deadline_at: datetime | None = None
+    """Until when an answer is waited for, by the database's clock; None waits for ever."""
+    on_deadline: OnDeadline = OnDeadline.HOLD
+    """What happens then."""
+    is_overdue: bool = False
+    """Whether the deadline has passed without an answer."""
     status: ReviewStatus
     """Whether it still waits."""
     created_at: datetime
@@ -57,6 +122,12 @@ class Review(Contract):
     decision: Decision | None = None
     """The answer."""
     decided_by: str | None = None
-    """Who answered."""
+    """Who answered; `deadline` when nobody did in time."""
+    decided_via: str | None = None
+    """Through what: api, cli, slack, webhook, system."""
     decided_at: datetime | None = None
     """When."""
+
+    def option(self, name: str) -> Option | None:
+        """The option of this name, if there is one."""
+        return next((option for option in self.options if option.name == name), None)

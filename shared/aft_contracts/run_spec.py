@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from .contract import Contract
+from .review import OnDeadline
 from .source import SourceSpec
 
 DomainName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -189,6 +190,18 @@ class RepairPolicy(Contract):
     """Most steps a causal replay trains up to and including the anomaly, for each variant."""
 
 
+class ReviewPolicy(Contract):
+    """How long a human is waited for, who that may be, and what happens when nobody answers."""
+
+    deadline_s: float | None = Field(default=86_400.0, gt=0, le=31_536_000)
+    """Seconds from the question to its deadline, by the database's clock; null waits for ever."""
+    on_deadline: OnDeadline = OnDeadline.HOLD
+    """What happens then: `hold` goes on waiting and says so, `apply` does what is proposed (and holds where nothing
+    is), `go_on` changes nothing, `stop` ends the run."""
+    answered_by: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = ()
+    """Who may answer: users by name, roles as `role:NAME`; empty lets everyone who may command the run."""
+
+
 class CurriculumSpec(Contract):
     """How the data mix answers to forgetting."""
 
@@ -250,6 +263,8 @@ class RunSpec(Contract):
     """Detectors and the in-step guard."""
     repair: RepairPolicy = RepairPolicy()
     """What may be repaired without asking."""
+    reviews: ReviewPolicy = ReviewPolicy()
+    """What becomes of a question to a human."""
     curriculum: CurriculumSpec = CurriculumSpec()
     """Evaluation and mix adaptation."""
     checkpoint: CheckpointSpec = CheckpointSpec()

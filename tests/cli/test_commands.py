@@ -92,7 +92,7 @@ def test_status_lists_runs_and_shows_one(api: ScriptedApi, aft: Aft) -> None:
     ("arguments", "sent"),
     [
         (["interrupt", "r1"], {"kind": "pause"}),
-        (["stop", "r1"], {"kind": "stop"}),
+        (["stop", "r1"], {"kind": "stop", "review_id": None}),
         (["command", "r1", "skip_batch", "--json", '{"step": 9}'], {"kind": "skip_batch", "step": 9}),
         (
             ["command", "r1", "set_lr", "--json", '{"learning_rate": 1e-5}'],

@@ -25,6 +25,7 @@ from aft_api.notify.slack import SlackSender
 from aft_api.notify.webhook import WebhookSender
 from aft_api.problems import install_problem_handlers
 from aft_api.reviews import endpoints as reviews
+from aft_api.reviews.deadlines import Deadlines
 from aft_api.runs import endpoints as runs
 from aft_api.runs.leases import forget_owners
 from aft_api.settings import Settings
@@ -114,7 +115,8 @@ def create_app(
             watch.on_room = fleet.wake
             app.state.settings, app.state.store, app.state.clock, app.state.fleet = settings, store, clock, fleet
             app.state.stop = stop
-            async with _background(fleet, _dispatcher(settings, store, http, stop), on_broken):
+            deadlines = Deadlines(store=store, settings=settings, clock=clock, stop=stop, on_answer=fleet.hear)
+            async with _background(fleet, deadlines, _dispatcher(settings, store, http, stop), on_broken):
                 log.info("api_started", store="sqlite" if store.is_sqlite else "postgres", workers=settings.worker_urls)
                 yield
             log.info("api_stopped")
@@ -134,13 +136,16 @@ def create_app(
 
 
 @asynccontextmanager
-async def _background(fleet: Fleet, dispatcher: Dispatcher, on_broken: OnBroken) -> AsyncIterator[None]:
-    """Drive runs and send messages meanwhile; a break of either is reported, for nothing would be driven any more."""
+async def _background(
+    fleet: Fleet, deadlines: Deadlines, dispatcher: Dispatcher, on_broken: OnBroken
+) -> AsyncIterator[None]:
+    """Drive runs, keep deadlines and send messages meanwhile; a break of any is reported, for all of them end then."""
 
     async def work() -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(fleet.run(), name="fleet")
             tasks.create_task(fleet.watch.run(), name="watch")
+            tasks.create_task(deadlines.run(), name="deadlines")
             tasks.create_task(dispatcher.run(), name="dispatcher")
 
     def report(task: asyncio.Task[None]) -> None:

@@ -4,10 +4,10 @@ import pytest
 
 from aft_api.clock import utc_now
 from aft_api.db.engine import Store
-from aft_api.runs.commands import add_command, goes_on, pending_commands, settle_command
+from aft_api.runs.commands import Given, add_command, goes_on, pending_commands, settle_command
 from aft_api.runs.leases import claim_runs
 from aft_api.runs.repository import get_run, move_run, note_run
-from aft_contracts import CommandStatus, Pause, RunStatus
+from aft_contracts import Pause, RunStatus
 from tests.api.conftest import placed_run
 
 pytestmark = pytest.mark.anyio
@@ -35,11 +35,12 @@ async def test_run_that_was_told_nothing_goes_on(store: Store, running: tuple[st
 
 async def test_command_is_seen_until_it_is_settled(store: Store, running: tuple[str, str]) -> None:
     async with store.sessions.begin() as session:
-        await add_command(session, running[0], "c", Pause(), by="ann", channel="cli", clock=utc_now)
+        given = Given(command_id="c", run_id=running[0], command=Pause(), by="ann", channel="cli")
+        await add_command(session, given, outcome="accepted", clock=utc_now)
     assert not await still_goes_on(store, running)
     async with store.sessions.begin() as session:
         (told,) = await pending_commands(session, running[0])
-        await settle_command(session, told, CommandStatus.APPLIED, "done", step=0, clock=utc_now)
+        await settle_command(session, told, "done", step=0, clock=utc_now)
     assert await still_goes_on(store, running)
 
 

@@ -176,11 +176,21 @@ class ReviewRow(Table):
     diagnosis_id: Mapped[str | None] = mapped_column(String(200))
     question: Mapped[str] = mapped_column(Text)
     proposal: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    evidence: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    options: Mapped[list[Any]] = mapped_column(Json, default=list)
+    recommended: Mapped[str | None] = mapped_column(String(40))
+    answered_by: Mapped[list[Any]] = mapped_column(Json, default=list)
+    deadline_at: Mapped[float | None] = mapped_column(Double)
+    on_deadline: Mapped[str] = mapped_column(String(40), default="hold")
+    is_overdue: Mapped[bool] = mapped_column(Boolean, default=False)
     status: Mapped[str] = mapped_column(String(16))
     decision: Mapped[dict[str, Any] | None] = mapped_column(Json)
     decided_by: Mapped[str | None] = mapped_column(String(200))
+    decided_via: Mapped[str | None] = mapped_column(String(40))
     decided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (Index("ix_reviews_due", "status", "is_overdue", "deadline_at"),)
 
 
 class CommandRow(Table):
@@ -192,13 +202,17 @@ class CommandRow(Table):
     command_id: Mapped[str] = mapped_column(String(200))
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.run_id"), index=True)
     body: Mapped[dict[str, Any]] = mapped_column(Json)
+    review_id: Mapped[str | None] = mapped_column(String(200))
     status: Mapped[str] = mapped_column(String(16))
     outcome: Mapped[str] = mapped_column(Text, default="")
+    applied_step: Mapped[int | None] = mapped_column(Integer)
+    problem: Mapped[dict[str, Any] | None] = mapped_column(Json)
     given_by: Mapped[str] = mapped_column(String(200))
     channel: Mapped[str] = mapped_column(String(40))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    settled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
-    __table_args__ = (UniqueConstraint("run_id", "command_id"),)
+    __table_args__ = (UniqueConstraint("run_id", "command_id"), Index("ix_commands_status", "status", "run_id"))
 
 
 class EvaluationRow(Table):

@@ -3,6 +3,7 @@
 from http import HTTPStatus
 
 from aft_api.errors import AftError
+from aft_contracts import Review
 
 
 class ReviewNotFound(AftError):
@@ -19,12 +20,47 @@ class ReviewAlreadyDecided(AftError):
 
     status = HTTPStatus.CONFLICT
 
-    def __init__(self, review_id: str, decided_by: str, answer: str) -> None:
+    def __init__(self, review: Review) -> None:
+        answer = "unknown" if review.decision is None else review.decision.option or review.decision.answer
+        at = review.decided_at
         super().__init__(
-            f"Review {review_id} was already decided by {decided_by}: {answer}.",
-            review_id=review_id,
-            decided_by=decided_by,
-            answer=answer,
+            f"Review {review.review_id} was already decided by {review.decided_by or 'unknown'}"
+            + (f" through {review.decided_via}" if review.decided_via else "")
+            + (f" at {at:%Y-%m-%d %H:%M:%S} UTC" if at else "")
+            + f": {answer}.",
+            review_id=review.review_id,
+            decided_by=review.decided_by,
+            decided_via=review.decided_via,
+            decided_at=None if at is None else at.isoformat(),
+            answer=None if review.decision is None else review.decision.answer,
+            option=None if review.decision is None else review.decision.option,
+        )
+
+
+class NoOpenReview(AftError):
+    """The run asks nothing."""
+
+    status = HTTPStatus.CONFLICT
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"Run {run_id} has no open review to answer; `aft review list --all --run {run_id}` shows what it asked.",
+            run_id=run_id,
+        )
+
+
+class MayNotAnswer(AftError):
+    """Somebody else is to answer this review."""
+
+    status = HTTPStatus.FORBIDDEN
+
+    def __init__(self, review: Review, user: str) -> None:
+        super().__init__(
+            f"{user} may not answer review {review.review_id}; it is for {', '.join(review.answered_by)} "
+            "(`reviews.answered_by` of the run's spec).",
+            review_id=review.review_id,
+            user=user,
+            answered_by=list(review.answered_by),
         )
 
 

@@ -1,21 +1,30 @@
 """Review rows: asked once, decided once."""
 
+from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
+from aft_api.db.engine import Store
 from aft_api.db.once import insert_once
 from aft_api.db.tables import ReviewRow
 from aft_api.reviews.errors import ReviewAlreadyDecided, ReviewNotFound
-from aft_contracts import Decision, Repair, Review, ReviewStatus
+from aft_contracts import Decision, Evidence, OnDeadline, Option, Repair, Review, ReviewStatus
+
+
+async def database_now(session: AsyncSession, store: Store) -> datetime:
+    """The moment by the database's clock, which deadlines are measured by and nothing else."""
+    now_s = await session.scalar(select(store.now_s))
+    return datetime.fromtimestamp(cast(float, now_s), UTC)
 
 
 async def ask(session: AsyncSession, review: Review) -> bool:
     """Write the question unless it has been asked; whether it is new."""
-    values = review.model_dump(mode="json", exclude={"created_at"})
-    return await insert_once(session, ReviewRow, **values, created_at=review.created_at)
+    values = review.model_dump(mode="json", exclude={"created_at", "deadline_at", "decided_at"})
+    deadline_at = None if review.deadline_at is None else review.deadline_at.timestamp()
+    return await insert_once(session, ReviewRow, **values, created_at=review.created_at, deadline_at=deadline_at)
 
 
 async def get_review(session: AsyncSession, review_id: str) -> Review:
@@ -30,17 +39,35 @@ async def get_review(session: AsyncSession, review_id: str) -> Review:
     return _review(row)
 
 
-async def list_reviews(session: AsyncSession, *, status: ReviewStatus | None, run_id: str | None) -> list[Review]:
-    """Reviews, oldest first."""
-    query = select(ReviewRow).order_by(ReviewRow.created_at, ReviewRow.review_id)
+async def list_reviews(
+    session: AsyncSession,
+    *,
+    status: ReviewStatus | None,
+    run_id: str | None,
+    after: str | None = None,
+    limit: int | None = None,
+) -> list[Review]:
+    """Reviews, oldest first; `after` is the last one that is known already.
+
+    Raises:
+        ReviewNotFound: there is no review `after`.
+    """
+    query = select(ReviewRow).order_by(ReviewRow.created_at, ReviewRow.review_id).limit(limit)
     if status is not None:
         query = query.where(ReviewRow.status == status)
     if run_id is not None:
         query = query.where(ReviewRow.run_id == run_id)
+    if after is not None:
+        known = await session.get(ReviewRow, after)
+        if known is None:
+            raise ReviewNotFound(after)
+        query = query.where(tuple_(ReviewRow.created_at, ReviewRow.review_id) > (known.created_at, after))
     return [_review(row) for row in await session.scalars(query)]
 
 
-async def decide(session: AsyncSession, review_id: str, decision: Decision, *, by: str, clock: Clock) -> Review:
+async def decide(
+    session: AsyncSession, review_id: str, decision: Decision, *, by: str, via: str, clock: Clock
+) -> Review:
     """Decide an open review, by compare-and-set: of two answers at once, one wins.
 
     Raises:
@@ -51,14 +78,46 @@ async def decide(session: AsyncSession, review_id: str, decision: Decision, *, b
         update(ReviewRow)
         .where(ReviewRow.review_id == review_id, ReviewRow.status == ReviewStatus.OPEN)
         .values(
-            status=ReviewStatus.DECIDED, decision=decision.model_dump(mode="json"), decided_by=by, decided_at=clock()
+            status=ReviewStatus.DECIDED,
+            decision=decision.model_dump(mode="json"),
+            decided_by=by,
+            decided_via=via,
+            decided_at=clock(),
         )
     )
     review = await get_review(session, review_id)
     if cast(CursorResult[Any], outcome).rowcount == 0:
-        answer = review.decision.answer if review.decision else "unknown"
-        raise ReviewAlreadyDecided(review_id, review.decided_by or "unknown", answer)
+        raise ReviewAlreadyDecided(review)
     return review
+
+
+async def due_reviews(session: AsyncSession, store: Store, *, limit: int) -> list[Review]:
+    """Open reviews whose deadline has passed by the database's clock, and of which nobody has taken note."""
+    rows = await session.scalars(
+        select(ReviewRow)
+        .where(
+            ReviewRow.status == ReviewStatus.OPEN,
+            ReviewRow.is_overdue.is_(False),
+            ReviewRow.deadline_at <= store.now_s,
+        )
+        .order_by(ReviewRow.deadline_at)
+        .limit(limit)
+    )
+    return [_review(row) for row in rows]
+
+
+async def note_overdue(session: AsyncSession, review_id: str) -> bool:
+    """Note that the deadline of an open review has passed; False when somebody has noted it, or the answer has come."""
+    outcome = await session.execute(
+        update(ReviewRow)
+        .where(
+            ReviewRow.review_id == review_id,
+            ReviewRow.status == ReviewStatus.OPEN,
+            ReviewRow.is_overdue.is_(False),
+        )
+        .values(is_overdue=True)
+    )
+    return cast(CursorResult[Any], outcome).rowcount == 1
 
 
 async def withdraw_reviews(session: AsyncSession, run_id: str) -> None:
@@ -77,9 +136,17 @@ def _review(row: ReviewRow) -> Review:
         diagnosis_id=row.diagnosis_id,
         question=row.question,
         proposal=None if row.proposal is None else Repair.model_validate(row.proposal),
+        evidence=None if row.evidence is None else Evidence.model_validate(row.evidence),
+        options=tuple(Option.model_validate(option) for option in row.options),
+        recommended=row.recommended,
+        answered_by=tuple(row.answered_by),
+        deadline_at=None if row.deadline_at is None else datetime.fromtimestamp(row.deadline_at, UTC),
+        on_deadline=OnDeadline(row.on_deadline),
+        is_overdue=row.is_overdue,
         status=ReviewStatus(row.status),
         created_at=row.created_at,
         decision=None if row.decision is None else Decision.model_validate(row.decision),
         decided_by=row.decided_by,
+        decided_via=row.decided_via,
         decided_at=row.decided_at,
     )

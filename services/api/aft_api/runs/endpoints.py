@@ -131,8 +131,7 @@ async def post_command(
 ) -> CommandRecord:
     """Tell a run something, or answer its review; it takes effect at the next step boundary."""
     accepted = await give_command(store, run_id, command, command_id=idempotency_key, caller=caller, clock=clock)
-    fleet.wake()
-    fleet.workers.feeds.nudge(run_id)
+    fleet.hear(run_id)
     return accepted
 
 

@@ -3,6 +3,7 @@
 from http import HTTPStatus
 
 from aft_api.errors import AftError
+from aft_contracts import Problem
 
 
 class RunNotFound(AftError):
@@ -39,6 +40,28 @@ class NothingToResume(AftError):
             run_id=run_id,
             run_status=run_status,
         )
+
+
+class AlreadyPaused(AftError):
+    """The run holds already."""
+
+    status = HTTPStatus.CONFLICT
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"Run {run_id} is paused, or will be at the next step boundary.", run_id=run_id)
+
+
+class RefusedBefore(AftError):
+    """The same command under the same key was refused; the refusal is told again, as it was."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        super().__init__(problem.detail, **problem.facts)
+
+    @property
+    def problem(self) -> Problem:
+        """The problem as it was told the first time."""
+        return self._problem
 
 
 class IdempotencyConflict(AftError):

@@ -8,28 +8,46 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aft_api.clock import Clock
 from aft_api.db.engine import Store
 from aft_api.db.tables import RunRow
-from aft_api.healing.course import apply_command
-from aft_api.reviews.errors import RepairNeeded, ReviewNotFound, UnexpectedRepair
+from aft_api.errors import AftError
+from aft_api.healing.course import apply_command, apply_repair
+from aft_api.reviews.answer import Answering, decision_on, may_answer
+from aft_api.reviews.errors import MayNotAnswer, NoOpenReview, ReviewAlreadyDecided, ReviewNotFound
 from aft_api.reviews.repository import decide, get_review, list_reviews
-from aft_api.runs.commands import add_command, find_command
-from aft_api.runs.errors import IdempotencyConflict, NothingToResume, RunFinished
+from aft_api.runs.commands import Given, add_command, add_refusal, find_command, pending_commands
+from aft_api.runs.errors import (
+    AlreadyPaused,
+    IdempotencyConflict,
+    NothingToResume,
+    RefusedBefore,
+    RunFinished,
+    RunNotFound,
+)
 from aft_api.runs.events import record
+from aft_api.runs.legality import RULINGS, Ruling, status_after
+from aft_api.runs.outlook import Progress, outlook
 from aft_api.runs.repository import find_run, get_run, wake_run
 from aft_api.runs.schedules import latest_schedule
+from aft_api.runs.windows import is_training, running_steps
 from aft_contracts import (
     FINISHED,
-    Answer,
+    Approve,
     Command,
     CommandRecord,
-    Decision,
+    Edit,
     EventKind,
     Pause,
+    Reject,
+    Respond,
     Resume,
+    Review,
     ReviewStatus,
     RunSpec,
     RunStatus,
     Stop,
 )
+
+SYSTEM = "system"
+"""The channel of what aft does by itself, by the run's own policy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +56,8 @@ class Caller:
 
     user: str
     channel: str
+    roles: frozenset[str] = frozenset()
+    """Names of the roles that the caller has."""
 
 
 async def start_run(store: Store, spec: RunSpec, *, idempotency_key: str | None, caller: Caller, clock: Clock) -> str:
@@ -80,62 +100,115 @@ async def give_command(
 ) -> CommandRecord:
     """Accept a command for a run, or answer its review; the run's driver carries it out at the next step boundary.
 
+    What is refused stays on record as well, and is refused again when it comes again under the same id.
+
     Raises:
-        RunNotFound, RunFinished: nobody can carry it out.
-        NothingToResume, ReviewAlreadyDecided, RepairNeeded: a resume without something to resume.
+        RunNotFound, RunFinished, AlreadyPaused, NothingToResume: the run does not take it, or not now.
+        ReviewNotFound, ReviewAlreadyDecided, NoOpenReview, MayNotAnswer, RepairNeeded, UnexpectedRepair: an answer
+            that is none.
         CommandImpossible: it contradicts what has been trained, or names what does not exist.
         IdempotencyConflict: the id was used before, for another command.
     """
-    command_id = command_id or f"cmd-{secrets.token_hex(6)}"
-    async with store.sessions.begin() as session:
-        run = await get_run(session, run_id, for_update=True)
-        known = await find_command(session, run_id, command_id, command)
-        if known is not None:
-            return known
-        if isinstance(command, Resume):
-            command = await _answer(session, run, command, caller, clock)
-        if RunStatus(run.status) in FINISHED:
-            raise RunFinished(run_id, run.status, command.kind)
-        await _refuse_impossible(session, run, command)
-        accepted = await add_command(
-            session, run_id, command_id, command, by=caller.user, channel=caller.channel, clock=clock
-        )
-        await wake_run(session, run_id)
+    given = Given(
+        command_id=command_id or f"cmd-{secrets.token_hex(6)}",
+        run_id=run_id,
+        command=command,
+        by=caller.user,
+        channel=caller.channel,
+    )
+    try:
+        async with store.sessions.begin() as session:
+            return await _accept(session, given, caller, clock)
+    except (RunNotFound, IdempotencyConflict, RefusedBefore):
+        raise
+    except AftError as refusal:
+        async with store.sessions.begin() as session:
+            await add_refusal(session, given, refusal.problem, clock)
+        raise
+
+
+async def _accept(session: AsyncSession, given: Given, caller: Caller, clock: Clock) -> CommandRecord:
+    run = await get_run(session, given.run_id, for_update=True)
+    known = await find_command(session, given.run_id, given.command_id, given.command)
+    if known is not None:
+        return known
+    status = status_after(
+        RunStatus(run.status), (told.command for told in await pending_commands(session, given.run_id))
+    )
+    review = await _reviewed(session, run, given.command, status)
+    _refuse_illegal(run, given.command, status, is_answer=review is not None)
+    await _refuse_impossible(session, run, given.command)
+    if review is not None:
+        await _decide(session, review, given, caller, step=run.step, clock=clock)
+    running = await running_steps(session, run.run_id)
+    progress = Progress(
+        status=status,
+        step=running[-1].step + 1 if running else run.step,
+        in_window=await is_training(session, run.run_id),
+    )
+    review_id = None if review is None else review.review_id
+    command = given.command if review_id is None else given.command.model_copy(update={"review_id": review_id})
+    accepted = await add_command(session, given, outcome=outlook(command, progress), review_id=review_id, clock=clock)
+    await wake_run(session, given.run_id)
     return accepted
 
 
-async def _answer(session: AsyncSession, run: RunRow, command: Resume, caller: Caller, clock: Clock) -> Resume:
-    """Decide the review that a resume is about, and name it in the command; a plain resume comes back as it was."""
-    review_id = command.review_id
-    if review_id is None and run.status == RunStatus.WAITING:
-        still_open = await list_reviews(session, status=ReviewStatus.OPEN, run_id=run.run_id)
-        review_id = still_open[0].review_id if still_open else None
-    if review_id is None:
-        if run.status not in {RunStatus.PAUSED, *FINISHED}:
+def _refuse_illegal(run: RunRow, command: Command, status: RunStatus, *, is_answer: bool) -> None:
+    """Look the command up in the table of what is legal."""
+    kind = "approve" if is_answer and isinstance(command, Resume) else command.kind
+    match RULINGS[kind][status]:
+        case Ruling.TOO_LATE:
+            raise RunFinished(run.run_id, run.status, command.kind)
+        case Ruling.NOTHING_TO_RESUME:
             raise NothingToResume(run.run_id, run.status)
-        return command
-    if command.answer is Answer.EDIT and command.repair is None:
-        raise RepairNeeded
-    if command.answer is not Answer.EDIT and command.repair is not None:
-        raise UnexpectedRepair(command.answer)
-    asked = await get_review(session, review_id)
-    if asked.run_id != run.run_id:
+        case Ruling.ALREADY_PAUSED:
+            raise AlreadyPaused(run.run_id)
+
+
+async def _reviewed(session: AsyncSession, run: RunRow, command: Command, status: RunStatus) -> Review | None:
+    """The review that the command answers, whatever has become of it; None for a command that answers none."""
+    if not isinstance(command, Answering):
+        return None
+    review_id = command.review_id
+    if review_id is None:
+        if isinstance(command, Stop) or (isinstance(command, Resume) and status is not RunStatus.WAITING):
+            return None
+        still_open = await list_reviews(session, status=ReviewStatus.OPEN, run_id=run.run_id)
+        review_id = still_open[0].review_id if still_open else run.review_id
+    if review_id is None:
+        if status in FINISHED:
+            return None
+        raise NothingToResume(run.run_id, run.status) if isinstance(command, Resume) else NoOpenReview(run.run_id)
+    review = await get_review(session, review_id)
+    if review.run_id != run.run_id:
         raise ReviewNotFound(review_id)
-    if asked.status is ReviewStatus.WITHDRAWN:
-        raise RunFinished(run.run_id, run.status, command.kind)
-    decision = Decision(answer=command.answer, repair=command.repair, message=command.message)
-    review = await decide(session, review_id, decision, by=caller.user, clock=clock)
+    if review.status is ReviewStatus.DECIDED:
+        raise ReviewAlreadyDecided(review)
+    return review
+
+
+async def _decide(
+    session: AsyncSession, review: Review, given: Given, caller: Caller, *, step: int, clock: Clock
+) -> None:
+    assert isinstance(given.command, Answering), "only an answer names a review"
+    if caller.channel != SYSTEM and not may_answer(review, caller.user, caller.roles):
+        raise MayNotAnswer(review, caller.user)
+    decision = decision_on(review, given.command)
+    await decide(session, review.review_id, decision, by=caller.user, via=caller.channel, clock=clock)
     await record(
-        session, run.run_id, EventKind.REVIEW_DECIDED,
-        f"{caller.user} answered {command.answer} through {caller.channel}.",
-        key=review.review_id, clock=clock, step=run.step, review_id=review.review_id, answer=command.answer,
+        session, review.run_id, EventKind.REVIEW_DECIDED,
+        f"{caller.user} answered {decision.option or decision.answer} through {caller.channel}.",
+        key=review.review_id, clock=clock, step=step, review_id=review.review_id, answer=decision.answer,
+        option=decision.option, decided_by=caller.user, decided_via=caller.channel,
     )  # fmt: skip
-    return command.model_copy(update={"review_id": review.review_id})
 
 
 async def _refuse_impossible(session: AsyncSession, run: RunRow, command: Command) -> None:
     """Find out now, while the sender listens, whether the command can be carried out."""
-    if isinstance(command, Resume | Pause | Stop):
+    if isinstance(command, Pause | Stop | Approve | Reject | Respond):
         return
-    schedule = await latest_schedule(session, run.run_id)
-    apply_command(schedule, command, step=run.step, cause="trial", spec=RunSpec.model_validate(run.spec))
+    schedule, spec = await latest_schedule(session, run.run_id), RunSpec.model_validate(run.spec)
+    if not isinstance(command, Resume | Edit):
+        apply_command(schedule, command, step=run.step, cause="trial", spec=spec)
+    elif command.repair is not None:
+        apply_repair(schedule, command.repair, step=run.step, cause="trial", spec=spec.optim)

@@ -198,6 +198,12 @@ async def last_step(session: AsyncSession, run_id: str, schedule: Schedule, *, b
     return None
 
 
+async def is_training(session: AsyncSession, run_id: str) -> bool:
+    """Whether a window of the run is at a worker."""
+    under_way = select(WindowRow.window_id).where(WindowRow.run_id == run_id, WindowRow.status.not_in(ENDED)).limit(1)
+    return await session.scalar(under_way) is not None
+
+
 async def running_steps(session: AsyncSession, run_id: str) -> list[StepRecord]:
     """Finished steps of the window that is being trained."""
     progress = await session.scalar(_PROGRESS, {"run_id": run_id})

@@ -17,7 +17,7 @@ from aft_api.db.fence import LeaseLost
 from aft_api.db.tables import RunRow
 from aft_api.notify.outbox import announce
 from aft_api.reviews.repository import get_review, withdraw_reviews
-from aft_api.runs.commands import goes_on, pending_commands, settle_command
+from aft_api.runs.commands import goes_on, pending_commands, settle_command, settle_left
 from aft_api.runs.events import record
 from aft_api.runs.leases import park_run
 from aft_api.runs.repository import get_run, move_run, note_run
@@ -29,7 +29,6 @@ from aft_api.worker_client import WorkerRefused, WorkerUnreachable
 from aft_api.workers.queue import leave_for_queue
 from aft_contracts import (
     FINISHED,
-    CommandStatus,
     EventKind,
     Pause,
     Problem,
@@ -211,7 +210,7 @@ class Driver:
                     return Stance.STOP
                 case _:
                     continue
-            await settle_command(session, told, CommandStatus.APPLIED, outcome, step=run.step, clock=self.ports.clock)
+            await settle_command(session, told, outcome, step=run.step, clock=self.ports.clock)
             await record(
                 session, self.run_id, kind, f"{told.given_by}: {told.command.kind}, {outcome}.",
                 key=told.command_id, clock=self.ports.clock, step=run.step,
@@ -230,13 +229,7 @@ class Driver:
             await self._invoke(None)
         async with self.ports.store.sessions.begin() as session:
             step = (await get_run(session, self.run_id)).step
-            for told in await pending_commands(session, self.run_id):
-                stopped = isinstance(told.command, Stop)
-                await settle_command(
-                    session, told, CommandStatus.APPLIED if stopped else CommandStatus.REFUSED,
-                    f"stopped at step {step}" if stopped else "the run was stopped first",
-                    step=step, clock=self.ports.clock,
-                )  # fmt: skip
+            await settle_left(session, self.run_id, RunStatus.STOPPED, step=step, clock=self.ports.clock)
         return False
 
     async def _answer(self, snapshot: StateSnapshot) -> dict[str, Any] | None:
@@ -302,6 +295,8 @@ class Driver:
             )  # fmt: skip
             if moved:
                 await withdraw_reviews(session, self.run_id)
+                step = (await get_run(session, self.run_id)).step
+                await settle_left(session, self.run_id, RunStatus.FAILED, step=step, clock=self.ports.clock)
                 text = f"The run failed: {problem.detail}"
                 await record(
                     session,

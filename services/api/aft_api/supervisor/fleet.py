@@ -81,6 +81,11 @@ class Fleet:
         """Look for runs to drive now, not at the next round."""
         self._woken.set()
 
+    def hear(self, run_id: str) -> None:
+        """A run was told something: whoever waits for its worker looks, and if nobody drives it somebody will."""
+        self.wake()
+        self.workers.feeds.nudge(run_id)
+
     async def run(self) -> None:
         """Drive runs until the stop is asked for; then let go of them, so that the next process goes on at once."""
         try:

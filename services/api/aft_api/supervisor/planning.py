@@ -7,17 +7,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aft_api.clock import Clock
 from aft_api.errors import AftError
 from aft_api.healing.course import apply_command, apply_repair
+from aft_api.reviews.answer import Answering, agreed_repair
 from aft_api.reviews.repository import get_review
 from aft_api.runs.commands import pending_commands, settle_command
 from aft_api.runs.schedules import add_schedule, latest_schedule
 from aft_api.runs.windows import get_window, intend_window
 from aft_contracts import (
-    Answer,
     CommandRecord,
-    CommandStatus,
     JobStatus,
     Pause,
-    Repair,
     Resume,
     RunSpec,
     Schedule,
@@ -99,12 +97,12 @@ async def _carry_out_commands(
         try:
             changed, outcome = await _carried_out(session, record, spec, schedule, step)
         except AftError as error:
-            await settle_command(session, record, CommandStatus.REFUSED, str(error), step=step, clock=clock)
+            await settle_command(session, record, str(error), step=step, clock=clock, problem=error.problem)
             continue
         if changed.version != schedule.version:
             await add_schedule(session, run_id, changed, cause=f"command:{record.command_id}", clock=clock)
         schedule = changed
-        await settle_command(session, record, CommandStatus.APPLIED, outcome, step=step, clock=clock)
+        await settle_command(session, record, outcome, step=step, clock=clock)
     return schedule
 
 
@@ -113,22 +111,14 @@ async def _carried_out(
 ) -> tuple[Schedule, str]:
     """The schedule after the command, and what that means in words."""
     cause = f"command:{record.command_id}"
-    if isinstance(record.command, Resume):
-        repair = await _agreed_repair(session, record.command)
+    if isinstance(record.command, Answering) and record.command.review_id is not None:
+        repair = agreed_repair(await get_review(session, record.command.review_id))
         if repair is None:
             return schedule, f"goes on unchanged from step {step}"
         holds_from = step if repair.rollback_to_step is None else repair.rollback_to_step
         changed = apply_repair(schedule, repair, step=step, cause=cause, spec=spec.optim)
         return changed, f"{repair.kind} holds from step {holds_from}"
     return apply_command(schedule, record.command, step=step, cause=cause, spec=spec), f"holds from step {step}"
-
-
-async def _agreed_repair(session: AsyncSession, command: Resume) -> Repair | None:
-    if command.answer is Answer.EDIT:
-        return command.repair
-    if command.answer is Answer.APPROVE and command.review_id is not None:
-        return (await get_review(session, command.review_id)).proposal
-    return None
 
 
 def _only_unpauses(record: CommandRecord) -> bool:

@@ -6,6 +6,7 @@ from langgraph.runtime import Runtime
 
 from aft_api.notify.outbox import announce
 from aft_api.reviews.repository import withdraw_reviews
+from aft_api.runs.commands import settle_left
 from aft_api.runs.events import record
 from aft_api.runs.repository import move_run, note_run
 from aft_api.runs.schedules import latest_schedule
@@ -86,6 +87,7 @@ async def _close(ports: Ports, run_id: str, status: RunStatus, state: State) -> 
     async with ports.store.sessions.begin() as session:
         if await move_run(session, run_id, status, ports.clock, wants_drive=False, problem=None, review_id=None):
             await withdraw_reviews(session, run_id)
+            await settle_left(session, run_id, status, step=state.get("step", 0), clock=ports.clock)
             text = f"The run {status} at step {state.get('step', 0)}."
             await record(session, run_id, kind, text, key="end", clock=ports.clock, step=state.get("step", 0))
             await announce(session, run_id, kind, text, key="end", settings=ports.settings, clock=ports.clock)

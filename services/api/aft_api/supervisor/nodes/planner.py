@@ -6,20 +6,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aft_api.healing.course import apply_repair
 from aft_api.healing.planner import Course, IncidentHistory, plan_repair
 from aft_api.notify.outbox import announce
-from aft_api.reviews.repository import ask
+from aft_api.reviews.question import PICTURE_STEPS, Moment, review_id_of, write_question
+from aft_api.reviews.repository import ask, database_now
 from aft_api.runs.diagnoses import choose_repair, chosen_repair, earlier_repairs, get_diagnosis, list_diagnoses
 from aft_api.runs.events import record
 from aft_api.runs.repository import get_run, note_run
 from aft_api.runs.schedules import add_schedule, latest_schedule
-from aft_api.runs.windows import checkpoint_steps
+from aft_api.runs.windows import checkpoint_steps, lineage_steps
 from aft_api.supervisor.ports import Ports
 from aft_contracts import (
     DiagnosisReport,
     EventKind,
     Repair,
     RepairKind,
-    Review,
-    ReviewStatus,
     RunSpec,
     Schedule,
     State,
@@ -46,7 +45,7 @@ async def planner(state: State, runtime: Runtime[Ports]) -> State:
         await choose_repair(session, diagnosis_id, repair)
         await _record(session, ports, report, repair, step=state["step"])
         if repair.kind is RepairKind.ESCALATE:
-            await _ask_human(session, ports, report, repair, step=state["step"])
+            await _ask_human(session, ports, spec, report, repair, schedule, step=state["step"])
         elif repair.kind is not RepairKind.CONTINUE:
             cause = f"repair:{diagnosis_id}"
             changed = apply_repair(schedule, repair, step=state["step"], cause=cause, spec=spec.optim)
@@ -55,11 +54,7 @@ async def planner(state: State, runtime: Runtime[Ports]) -> State:
 
 
 def _position(repair: Repair, diagnosis_id: str) -> State:
-    return State(repair=repair.model_dump(mode="json", exclude={"proposal"}), review_id=_review_id(diagnosis_id))
-
-
-def _review_id(diagnosis_id: str) -> str:
-    return f"{diagnosis_id}:review"
+    return State(repair=repair.model_dump(mode="json", exclude={"proposal"}), review_id=review_id_of(diagnosis_id))
 
 
 async def _course(session: AsyncSession, run_id: str, spec: RunSpec, schedule: Schedule, *, step: int) -> Course:
@@ -103,17 +98,18 @@ async def _record(session: AsyncSession, ports: Ports, report: DiagnosisReport, 
 
 
 async def _ask_human(
-    session: AsyncSession, ports: Ports, report: DiagnosisReport, repair: Repair, *, step: int
+    session: AsyncSession,
+    ports: Ports,
+    spec: RunSpec,
+    report: DiagnosisReport,
+    repair: Repair,
+    schedule: Schedule,
+    *,
+    step: int,
 ) -> None:
-    review = Review(
-        review_id=_review_id(report.diagnosis_id),
-        run_id=report.run_id,
-        diagnosis_id=report.diagnosis_id,
-        question=_question(report, repair),
-        proposal=repair.proposal,
-        status=ReviewStatus.OPEN,
-        created_at=ports.clock(),
-    )
+    steps = await lineage_steps(session, report.run_id, schedule, before_step=step, at_least=PICTURE_STEPS)
+    moment = Moment(step=step, steps=steps, now=await database_now(session, ports.store), created_at=ports.clock())
+    review = write_question(report, repair, spec, moment)
     if await ask(session, review):
         await note_run(session, report.run_id, review_id=review.review_id)
         await record(
@@ -124,8 +120,3 @@ async def _ask_human(
             session, report.run_id, EventKind.REVIEW_REQUESTED, review.question,
             key=review.review_id, settings=ports.settings, clock=ports.clock, review=review,
         )  # fmt: skip
-
-
-def _question(report: DiagnosisReport, repair: Repair) -> str:
-    proposed = f"{repair.proposal.kind}: {' '.join(repair.proposal.reasons)}" if repair.proposal else "to go on"
-    return f"Verdict {report.verdict}. {' '.join(repair.reasons)} Proposed is {proposed}"
