@@ -191,6 +191,7 @@ def _api(folder: Path, number: int, worker_url: str, server: Postgres | None, le
         "AFT_WORKER_URLS": f'["{worker_url}"]',
         "AFT_RETRY_S": "0.2",
         "AFT_POLL_S": "2",
+        "AFT_OUTGOING_ALLOW": '["127.0.0.0/8"]',
         "AFT_LEASE_S": str(lease_s),
     }
     if server is not None:

@@ -21,6 +21,7 @@ from aft_api.db.engine import Store, open_store
 from aft_api.db.migrate import upgrade
 from aft_api.notify import slack_endpoint
 from aft_api.notify.dispatcher import Dispatcher
+from aft_api.notify.outgoing import guarded_client
 from aft_api.notify.slack import SlackSender
 from aft_api.notify.webhook import WebhookSender
 from aft_api.problems import install_problem_handlers
@@ -91,6 +92,7 @@ def create_app(
                 )
                 stack.push_async_callback(driving.engine.dispose)
             http = await stack.enter_async_context(httpx.AsyncClient(limits=httpx.Limits(max_connections=None)))
+            outside = await stack.enter_async_context(guarded_client(settings.outgoing_allow))
             feeds = await stack.enter_async_context(open_feeds(http, settings))
             saver = await stack.enter_async_context(
                 open_saver(
@@ -114,7 +116,7 @@ def create_app(
             watch.on_room = fleet.wake
             app.state.settings, app.state.store, app.state.clock, app.state.fleet = settings, store, clock, fleet
             app.state.stop = stop
-            async with _background(fleet, _dispatcher(settings, store, http, stop), on_broken):
+            async with _background(fleet, _dispatcher(settings, store, outside, stop), on_broken):
                 log.info("api_started", store="sqlite" if store.is_sqlite else "postgres", workers=settings.worker_urls)
                 yield
             log.info("api_stopped")
@@ -160,11 +162,11 @@ async def _background(fleet: Fleet, dispatcher: Dispatcher, on_broken: OnBroken)
         await asyncio.wait([task], timeout=RELEASE_WITHIN_S)
 
 
-def _dispatcher(settings: Settings, store: Store, http: httpx.AsyncClient, stop: Stop) -> Dispatcher:
+def _dispatcher(settings: Settings, store: Store, outside: httpx.AsyncClient, stop: Stop) -> Dispatcher:
     secret, token = settings.webhook_secret, settings.slack_token
     return Dispatcher(
         store=store,
-        webhook=WebhookSender(http, secret.get_secret_value() if secret else None),
+        webhook=WebhookSender(outside, secret.get_secret_value() if secret else None),
         slack=SlackSender(token.get_secret_value(), settings.slack_base_url) if token else None,
         stop=stop,
     )

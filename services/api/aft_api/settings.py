@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     """How long a shutdown lets runs come to a cycle's end, in seconds; windows at workers are not waited for."""
     webhook_secret: SecretStr | None = None
     """`whsec_…` secret that signs webhooks; None sends them unsigned."""
+    outgoing_allow: tuple[IPvAnyNetwork, ...] = ()
+    """Networks that are not public and that webhooks may go to all the same, such as `10.0.0.0/8`, as a JSON list."""
     slack_token: SecretStr | None = None
     """Bot token for Slack messages."""
     slack_signing_secret: SecretStr | None = None
