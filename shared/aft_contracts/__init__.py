@@ -54,6 +54,7 @@ from .samples import ReportFormat, SampleOrder, SampleReport, SamplesReport
 from .schedule import BlacklistEntry, Branch, ClipChange, MixSegment, RateChange, Schedule
 from .source import ColumnMap, DataFormat, SampleBy, SourceSpec
 from .state import State
+from .token import NewToken, Role, TokenRequest, TokenView
 from .window import CheckpointRef, WindowResult, WindowSpec, WorkerNote, window_id_of
 from .worker import (
     PROTOCOL,
@@ -124,6 +125,7 @@ __all__ = [
     "MetricsWindow",
     "MixSegment",
     "ModelSpec",
+    "NewToken",
     "NotifySpec",
     "OnBadRow",
     "OptimSpec",
@@ -144,6 +146,7 @@ __all__ = [
     "Resume",
     "Review",
     "ReviewStatus",
+    "Role",
     "Rollback",
     "RunLoad",
     "RunSpec",
@@ -165,6 +168,8 @@ __all__ = [
     "StepRecord",
     "Stop",
     "Suspect",
+    "TokenRequest",
+    "TokenView",
     "Verdict",
     "WindowPolicy",
     "WindowResult",
