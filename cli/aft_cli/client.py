@@ -18,6 +18,7 @@ from aft_contracts import (
     DataPreview,
     DiagnosisReport,
     Event,
+    NewToken,
     PreviewRequest,
     Problem,
     ReportFormat,
@@ -29,6 +30,8 @@ from aft_contracts import (
     SampleOrder,
     SamplesReport,
     StepRecord,
+    TokenRequest,
+    TokenView,
     WindowView,
     WorkerView,
 )
@@ -53,12 +56,13 @@ class AftClient:
         *,
         user: str | None = None,
         channel: str = "cli",
+        token: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._http = httpx.Client(
             base_url=self.base_url,
-            headers={"X-Aft-User": user or _local_user(), "X-Aft-Channel": channel},
+            headers={"X-Aft-User": user or _local_user(), "X-Aft-Channel": channel} | _bearer(token),
             transport=transport,
             # A proxy that the environment names must not be asked for this very machine.
             trust_env=urlsplit(base_url).hostname not in {"127.0.0.1", "::1", "localhost"},
@@ -156,6 +160,18 @@ class AftClient:
         """Give a drained worker runs again."""
         return self._ask(WorkerView, "POST", f"/workers/{quote(worker_id, safe='')}/resume")
 
+    def create_token(self, request: TokenRequest) -> NewToken:
+        """Make an API token."""
+        return self._ask(NewToken, "POST", "/tokens", json=request.model_dump(mode="json"))
+
+    def tokens(self) -> list[TokenView]:
+        """All API tokens, without their secrets."""
+        return self._ask_list(TokenView, "tokens", "/tokens")
+
+    def revoke_token(self, token_id: str) -> TokenView:
+        """End an API token."""
+        return self._ask(TokenView, "DELETE", f"/tokens/{quote(token_id, safe='')}")
+
     def _ask_list(
         self, item: type[AnswerT], key: str, path: str, *, wait_s: float = 0.0, **query: object
     ) -> list[AnswerT]:
@@ -200,6 +216,10 @@ class AftClient:
         if response.is_error:
             raise _problem_of(response)
         return response
+
+
+def _bearer(token: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _query(**given: object) -> dict[str, str]:

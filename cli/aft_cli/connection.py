@@ -1,5 +1,6 @@
 """Which API the commands talk to."""
 
+import os
 from typing import cast
 
 import typer
@@ -10,5 +11,5 @@ DEFAULT_API_URL = "http://127.0.0.1:8800"
 
 
 def client_of(ctx: typer.Context) -> AftClient:
-    """A client of the API that --api or AFT_API_URL names."""
-    return AftClient(cast(str, ctx.find_root().obj))
+    """A client of the API that --api or AFT_API_URL names, with the token in AFT_TOKEN if there is one."""
+    return AftClient(cast(str, ctx.find_root().obj), token=os.environ.get("AFT_TOKEN"))

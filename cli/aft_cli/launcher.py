@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import secrets
 import socket
 import sys
 import time
@@ -19,6 +20,8 @@ from aft_cli.errors import local_problem
 
 DEFAULT_API_PORT = 8800
 DEFAULT_WORKER_PORT = 8801
+WORKER_HOST = "127.0.0.1"
+"""Only the API beside it speaks to the worker, wherever the API itself listens."""
 START_TIMEOUT_S = 120.0
 STOP_GRACE_S = 30.0
 """The worker finishes its step first, for which it has 20 s of its own."""
@@ -41,8 +44,8 @@ class LocalStack:
     def __init__(self, plan: StackPlan) -> None:
         self._lock, self.data_dir = _lock(plan.data_dir), plan.data_dir.resolve()
         api_port = pick_port(plan.host, plan.api_port, preferred=DEFAULT_API_PORT)
-        worker_port = pick_port(plan.host, plan.worker_port, preferred=DEFAULT_WORKER_PORT, taken=api_port)
-        self.api_url, self.worker_url = _url(plan.host, api_port), _url(plan.host, worker_port)
+        worker_port = pick_port(WORKER_HOST, plan.worker_port, preferred=DEFAULT_WORKER_PORT, taken=api_port)
+        self.api_url, self.worker_url = _url(plan.host, api_port), _url(WORKER_HOST, worker_port)
         # The lock is inherited: it holds as long as any of the three processes lives.
         self.children = [
             Child(spec=spec, keep_open=(self._lock.fileno(),))
@@ -100,8 +103,10 @@ def pick_port(host: str, wanted: int | None, *, preferred: int, taken: int | Non
 
 def _child_specs(plan: StackPlan, data_dir: Path, api_url: str, worker_url: str) -> tuple[ChildSpec, ChildSpec]:
     base = dict(os.environ) | dict(plan.environment or {})
+    # Shared by these two processes and by nobody else, unless other workers are meant to join them.
+    base.setdefault("AFT_WORKER_TOKEN", secrets.token_urlsafe(32))
     worker = {
-        "AFT_WORKER_HOST": plan.host,
+        "AFT_WORKER_HOST": WORKER_HOST,
         "AFT_WORKER_PORT": worker_url.rsplit(":", 1)[1],
         "AFT_WORKER_ROOT": str(data_dir / "worker"),
     }

@@ -4,7 +4,15 @@ from typing import Annotated
 
 import typer
 
-from aft_cli import checkpoint_commands, data_commands, review_commands, run_commands, service_commands, worker_commands
+from aft_cli import (
+    checkpoint_commands,
+    data_commands,
+    review_commands,
+    run_commands,
+    service_commands,
+    token_commands,
+    worker_commands,
+)
 from aft_cli.connection import DEFAULT_API_URL
 from aft_cli.error_screens import ErrorScreens
 
@@ -44,4 +52,5 @@ app.add_typer(checkpoint_commands.app, name="checkpoints")
 app.command()(service_commands.serve)
 app.command()(service_commands.worker)
 app.add_typer(worker_commands.app, name="workers")
+app.add_typer(token_commands.app, name="token")
 app.add_typer(service_commands.db, name="db")

@@ -60,6 +60,7 @@ from .samples import ReportFormat, SampleOrder, SampleReport, SamplesReport
 from .schedule import BlacklistEntry, Branch, ClipChange, MixSegment, RateChange, Schedule
 from .source import ColumnMap, DataFormat, SampleBy, SourceSpec
 from .state import State
+from .token import NewToken, Role, TokenRequest, TokenView
 from .window import CheckpointRef, WindowResult, WindowSpec, WorkerNote, window_id_of
 from .worker import (
     PROTOCOL,
@@ -134,6 +135,7 @@ __all__ = [
     "MetricsWindow",
     "MixSegment",
     "ModelSpec",
+    "NewToken",
     "NotifySpec",
     "OnBadRow",
     "OnDeadline",
@@ -160,6 +162,7 @@ __all__ = [
     "Review",
     "ReviewPolicy",
     "ReviewStatus",
+    "Role",
     "Rollback",
     "RunLoad",
     "RunSpec",
@@ -181,6 +184,8 @@ __all__ = [
     "StepRecord",
     "Stop",
     "Suspect",
+    "TokenRequest",
+    "TokenView",
     "Verdict",
     "WindowPolicy",
     "WindowResult",

@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 
+WORKER_TOKEN = "worker-token-of-the-acceptance-tests"
+AS_API = {"Authorization": f"Bearer {WORKER_TOKEN}"}
 ENDED = {"succeeded", "failed", "stopped"}
 
 
@@ -144,7 +146,7 @@ class Deployment:
         """Finished steps of a window as soon as the worker has news of one; 0 while it does not know the window."""
         worker_url = self.worker.health_url.removesuffix("/healthz")
         try:
-            response = httpx.get(f"{worker_url}/windows/{window_id}", params={"wait_s": 10}, timeout=20)
+            response = httpx.get(f"{worker_url}/windows/{window_id}", params={"wait_s": 10}, headers=AS_API, timeout=20)
         except httpx.TransportError:
             time.sleep(0.005)
             return 0
@@ -170,6 +172,7 @@ def deployment(
     folder.mkdir(parents=True, exist_ok=True)
     api_port, worker_port = free_port(), free_port()
     api_environment = {
+        "AFT_WORKER_TOKEN": WORKER_TOKEN,
         "AFT_PORT": str(api_port),
         "AFT_DATA_DIR": str(folder / "api"),
         "AFT_WORKER_URLS": f'["http://127.0.0.1:{worker_port}"]',
@@ -196,6 +199,7 @@ def deployment(
             module="aft_worker",
             environment={
                 "AFT_WORKER_PORT": str(worker_port),
+                "AFT_WORKER_TOKEN": WORKER_TOKEN,
                 **worker_environment,
                 "AFT_WORKER_ROOT": str(folder / "worker"),
                 "AFT_WORKER_WORKER_ID": "acceptance",

@@ -109,6 +109,7 @@ def settings_for(data_dir: Path, database_url: str | None, worker_url: str, **ch
         poll_s=1.0,
         retry_s=0.05,
         lease_s=10.0,
+        outgoing_allow=("127.0.0.0/8",),
         **changes,
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.acceptance.processes import Service, free_port
+from tests.acceptance.processes import WORKER_TOKEN, Service, free_port
 from tests.chaos.disturbances import Store
 from tests.chaos.postgres import Postgres, postgres
 from tests.chaos.proxy import Proxy, proxy
@@ -191,6 +191,8 @@ def _api(folder: Path, number: int, worker_url: str, server: Postgres | None, le
         "AFT_WORKER_URLS": f'["{worker_url}"]',
         "AFT_RETRY_S": "0.2",
         "AFT_POLL_S": "2",
+        "AFT_WORKER_TOKEN": WORKER_TOKEN,
+        "AFT_OUTGOING_ALLOW": '["127.0.0.0/8"]',
         "AFT_LEASE_S": str(lease_s),
     }
     if server is not None:
@@ -211,6 +213,7 @@ def _worker(folder: Path, compiled: Path, port: int) -> Service:
             "AFT_WORKER_PORT": str(port),
             "AFT_WORKER_ROOT": str(folder / "worker"),
             "AFT_WORKER_WORKER_ID": "chaos",
+            "AFT_WORKER_TOKEN": WORKER_TOKEN,
             "AFT_WORKER_SLOTS": "2",
             "AFT_WORKER_JAX_CACHE_DIR": str(compiled),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

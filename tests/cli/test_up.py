@@ -178,3 +178,15 @@ def test_killed_up_takes_its_services_along(up: subprocess.Popen[str]) -> None:
     assert len(children) == 2
     up.kill()
     _until(lambda: all(map(_gone, children)))
+
+
+def test_api_and_worker_share_a_secret_that_nobody_else_has(plan: StackPlan) -> None:
+    def told(stack: LocalStack) -> set[str]:
+        return {child.spec.environment["AFT_WORKER_TOKEN"] for child in stack.children}
+
+    with LocalStack(plan) as first:
+        [one] = told(first)
+    with LocalStack(plan) as second:
+        [other] = told(second)
+    assert one != other
+    assert len(one) >= 43

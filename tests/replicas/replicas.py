@@ -56,6 +56,7 @@ class Replicas:
             "AFT_WORKER_URLS": f'["{self.worker_url}"]',
             "AFT_RETRY_S": "0.1",
             "AFT_POLL_S": "1",
+            "AFT_OUTGOING_ALLOW": '["127.0.0.0/8"]',
             **{f"AFT_{key.upper()}": str(value) for key, value in settings.items()},
         }
         service = Service(

@@ -1,5 +1,6 @@
 """`python -m aft_api`: serves the API in the foreground."""
 
+import asyncio
 import gc
 import math
 import socket
@@ -9,6 +10,7 @@ from typing import TextIO, cast
 import structlog
 import uvicorn
 
+from aft_api.access.local import NoAuthentication, refuse_open_door
 from aft_api.app import create_app
 from aft_api.log_stream import LogStream
 from aft_api.settings import Settings
@@ -50,6 +52,10 @@ def main() -> int:
     """Serve until SIGINT or SIGTERM."""
     _write_logs()
     settings, stop = Settings(), Stop()
+    try:
+        asyncio.run(refuse_open_door(settings))
+    except NoAuthentication as error:
+        sys.exit(str(error))
     _collect_seldom()
     server = _Server(
         uvicorn.Config(

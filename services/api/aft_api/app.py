@@ -15,12 +15,18 @@ from fastapi import FastAPI
 
 from aft_api import previews
 from aft_api import status as status_endpoints
+from aft_api.access import endpoints as access_endpoints
+from aft_api.access.gate import Gate
+from aft_api.access.identity import Authenticator
+from aft_api.access.oidc import Issuer, Keys, Oidc
+from aft_api.access.rate import Buckets
 from aft_api.artifacts import Artifacts
 from aft_api.clock import Clock, utc_now
 from aft_api.db.engine import Store, open_store
 from aft_api.db.migrate import upgrade
 from aft_api.notify import slack_endpoint
 from aft_api.notify.dispatcher import Dispatcher
+from aft_api.notify.outgoing import guarded_client
 from aft_api.notify.slack import SlackSender
 from aft_api.notify.webhook import WebhookSender
 from aft_api.problems import install_problem_handlers
@@ -91,7 +97,8 @@ def create_app(
                     settings.database_url, settings.data_dir, most_idle_s=most_idle_s, connections=DRIVING_CONNECTIONS
                 )
                 stack.push_async_callback(driving.engine.dispose)
-            http = await stack.enter_async_context(httpx.AsyncClient(limits=httpx.Limits(max_connections=None)))
+            http = await stack.enter_async_context(_worker_http(settings))
+            outside = await stack.enter_async_context(guarded_client(settings.outgoing_allow))
             feeds = await stack.enter_async_context(open_feeds(http, settings))
             saver = await stack.enter_async_context(
                 open_saver(
@@ -113,26 +120,54 @@ def create_app(
                 stop=stop,
             )
             watch.on_room = fleet.wake
+            app.state.authenticator = Authenticator(
+                settings=settings, store=store, oidc=await _oidc(settings, stack), clock=clock
+            )
             app.state.settings, app.state.store, app.state.clock, app.state.fleet = settings, store, clock, fleet
             app.state.stop = stop
             deadlines = Deadlines(store=store, settings=settings, clock=clock, stop=stop, on_answer=fleet.hear)
-            async with _background(fleet, deadlines, _dispatcher(settings, store, http, stop), on_broken):
+            async with _background(fleet, deadlines, _dispatcher(settings, store, outside, stop), on_broken):
                 log.info("api_started", store="sqlite" if store.is_sqlite else "postgres", workers=settings.worker_urls)
                 yield
             log.info("api_stopped")
 
     app = FastAPI(title="aft", version=version("aft"), summary=SUMMARY, lifespan=lifespan)
     install_problem_handlers(app)
+    app.state.gate_rate = Buckets(per_s=settings.requests_per_s)
+    app.add_middleware(Gate, settings=settings, buckets=app.state.gate_rate)
     for router in (
         runs.router,
         reviews.router,
         previews.router,
         workers_endpoints.router,
         status_endpoints.router,
+        access_endpoints.router,
         slack_endpoint.router,
     ):
         app.include_router(router)
     return app
+
+
+def _worker_http(settings: Settings) -> httpx.AsyncClient:
+    """For workers alone: each request carries the credential that they know the API by."""
+    token = settings.worker_token
+    headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
+    return httpx.AsyncClient(headers=headers, limits=httpx.Limits(max_connections=None))
+
+
+async def _oidc(settings: Settings, stack: AsyncExitStack) -> Oidc | None:
+    if settings.oidc_issuer is None:
+        return None
+    assert settings.oidc_audience is not None, "the settings see to it"
+    assert settings.oidc_jwks_url is not None, "the settings see to it"
+    issuer = Issuer(
+        issuer=settings.oidc_issuer,
+        audience=settings.oidc_audience,
+        algorithms=settings.oidc_algorithms,
+        role_claim=settings.oidc_role_claim,
+        roles=settings.oidc_roles,
+    )
+    return Oidc(issuer, Keys(await stack.enter_async_context(httpx.AsyncClient()), settings.oidc_jwks_url))
 
 
 @asynccontextmanager
@@ -165,11 +200,11 @@ async def _background(
         await asyncio.wait([task], timeout=RELEASE_WITHIN_S)
 
 
-def _dispatcher(settings: Settings, store: Store, http: httpx.AsyncClient, stop: Stop) -> Dispatcher:
+def _dispatcher(settings: Settings, store: Store, outside: httpx.AsyncClient, stop: Stop) -> Dispatcher:
     secret, token = settings.webhook_secret, settings.slack_token
     return Dispatcher(
         store=store,
-        webhook=WebhookSender(http, secret.get_secret_value() if secret else None),
+        webhook=WebhookSender(outside, secret.get_secret_value() if secret else None),
         slack=SlackSender(token.get_secret_value(), settings.slack_base_url) if token else None,
         stop=stop,
     )

@@ -4,6 +4,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Header, Request
 
+from aft_api.access.identity import Identity
 from aft_api.clock import Clock
 from aft_api.db.engine import Store
 from aft_api.runs.service import Caller
@@ -38,11 +39,13 @@ def get_settings(request: Request) -> Settings:
 
 
 def get_caller(
-    x_aft_user: Annotated[str, Header(description="Who asks, for the audit trail.", max_length=200)] = "local",
+    request: Request,
+    x_aft_user: Annotated[str, Header(description="Who asks, where no token says so.", max_length=200)] = "local",
     x_aft_channel: Annotated[str, Header(description="Through what: api or cli.", pattern="^(api|cli)$")] = "api",
 ) -> Caller:
     """Who asks, and through what."""
-    return Caller(user=x_aft_user, channel=x_aft_channel)
+    identity = cast(Identity, request.state.identity)
+    return Caller(user=identity.user or x_aft_user, channel=x_aft_channel)
 
 
 StoreDep = Annotated[Store, Depends(get_store)]

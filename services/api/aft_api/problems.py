@@ -10,6 +10,7 @@ from aft_api.errors import AftError
 from aft_contracts import Problem
 
 log = structlog.get_logger()
+_HTTP_CODES = {404: "route_not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -52,7 +53,9 @@ async def _on_invalid_request(_: Request, error: Exception) -> Response:
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code = {404: "route_not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    code = {404: "route_not_found", 405: "method_not_allowed", 413: "body_too_large"}.get(
+        error.status_code, "http_error"
+    )
     return answer(
         Problem(
             title=str(error.detail),

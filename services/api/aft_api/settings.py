@@ -1,9 +1,15 @@
 """Settings of the API process, from AFT_* environment variables."""
 
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, IPvAnyNetwork, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from aft_contracts import Role
+
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
 
 
 class Settings(BaseSettings):
@@ -37,8 +43,33 @@ class Settings(BaseSettings):
     """Pause before a worker that did not answer is tried again, in seconds."""
     drain_s: float = Field(default=10.0, gt=0)
     """How long a shutdown lets runs come to a cycle's end, in seconds; windows at workers are not waited for."""
+    auth: Literal["auto", "required"] = "auto"
+    """`auto` asks for tokens unless only this machine reaches `host`; `required` asks always, as behind a proxy."""
+    worker_token: SecretStr | None = Field(default=None, min_length=16)
+    """What workers and the API prove themselves to each other with; the same in the settings of both."""
+    oidc_issuer: str | None = None
+    """`iss` of the OIDC tokens that count besides API tokens; None lets none count."""
+    oidc_audience: str | None = None
+    """`aud` that they must name."""
+    oidc_jwks_url: str | None = None
+    """Where the issuer publishes its keys."""
+    oidc_algorithms: tuple[Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"], ...] = (
+        "RS256",
+        "ES256",
+    )
+    """Signature algorithms that count; those with a shared secret cannot be listed."""
+    oidc_role_claim: str = "roles"
+    """Claim that tells what its bearer may do; dots go down into it (`realm_access.roles`)."""
+    oidc_roles: dict[str, Role] = {}
+    """What its values are worth, as a JSON object: `{"ml-team": "operator"}`. A token worth nothing is refused."""
+    requests_per_s: float = Field(default=50.0, gt=0)
+    """Requests a second that one token may send, counted by each process of the API; four seconds' worth at once."""
+    most_body_bytes: int = Field(default=4 * 2**20, ge=1024)
+    """Longest body of a request, in bytes."""
     webhook_secret: SecretStr | None = None
     """`whsec_…` secret that signs webhooks; None sends them unsigned."""
+    outgoing_allow: tuple[IPvAnyNetwork, ...] = ()
+    """Networks that are not public and that webhooks may go to all the same, such as `10.0.0.0/8`, as a JSON list."""
     slack_token: SecretStr | None = None
     """Bot token for Slack messages."""
     slack_signing_secret: SecretStr | None = None
@@ -48,7 +79,33 @@ class Settings(BaseSettings):
     slack_approvers: tuple[str, ...] = ()
     """Slack user ids whose button clicks count, as a JSON list."""
 
+    @model_validator(mode="after")
+    def _oidc_is_whole(self) -> Self:
+        if self.oidc_issuer is not None:
+            needed = {
+                "AFT_OIDC_AUDIENCE": self.oidc_audience,
+                "AFT_OIDC_JWKS_URL": self.oidc_jwks_url,
+                "AFT_OIDC_ROLES": self.oidc_roles,
+            }
+            missing = [name for name, value in needed.items() if not value]
+            if missing:
+                raise ValueError(f"AFT_OIDC_ISSUER needs {', '.join(missing)} too")
+        return self
+
+    @property
+    def requires_authentication(self) -> bool:
+        """Whether a request needs a token."""
+        return self.auth == "required" or not is_loopback(self.host)
+
     @property
     def artifacts_root(self) -> Path:
         """Folder that holds a folder of artifacts per run."""
         return self.artifacts_dir or self.data_dir / "artifacts"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on, or the name in a Host header, means this machine alone."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

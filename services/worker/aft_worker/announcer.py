@@ -25,7 +25,9 @@ class Announcer:
 
     async def run(self) -> None:
         """Announce until cancelled."""
-        async with httpx.AsyncClient(timeout=ANSWER_WITHIN_S) as http:
+        token = self._settings.token
+        headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
+        async with httpx.AsyncClient(timeout=ANSWER_WITHIN_S, headers=headers) as http:
             while True:
                 answer = await self._beat(http)
                 for run_id, fence_token in answer.drop.items():

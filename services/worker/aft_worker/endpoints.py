@@ -37,6 +37,7 @@ from aft_worker.job_kinds import ANALYSES, EVALUATIONS, EXPORTS, WINDOWS, JobKin
 from aft_worker.ledger.formats import ReportQuery
 from aft_worker.preview import preview_data
 from aft_worker.refusals import InvalidId, SpecHashMismatch, TrainingThreadDead
+from aft_worker.roots import refuse_outside
 from aft_worker.worker import Worker
 
 router = APIRouter(prefix="/v1")
@@ -87,14 +88,16 @@ async def events(
 
 
 @router.post("/checks", status_code=204)
-def check(spec: RunSpec) -> None:
+def check(spec: RunSpec, worker: At) -> None:
     """Looks at a spec's model and data without loading them."""
+    refuse_outside(spec, worker.settings.input_roots)
     check_spec(spec)
 
 
 @router.post("/previews")
-def preview(request: PreviewRequest) -> DataPreview:
+def preview(request: PreviewRequest, worker: At) -> DataPreview:
     """Shows rows as the model will see them; their text goes to the caller alone."""
+    refuse_outside(request.spec, worker.settings.input_roots)
     return preview_data(request)
 
 
@@ -104,6 +107,7 @@ def put_run(run_id: str, request: JobRequest[RunLoad], worker: At) -> Response:
     _refuse_other_hash(request)
     if request.spec.run_id != run_id:
         raise InvalidId(f"run_id in the body is {request.spec.run_id!r}, in the address {run_id!r}.")
+    refuse_outside(request.spec.spec, worker.settings.input_roots)
     view = worker.runs.load(request)
     return _json(view, 202 if view.status is LoadStatus.LOADING else 200)
 

@@ -9,6 +9,7 @@ import structlog
 import uvicorn
 
 from aft_worker.devices import enable_compilation_cache
+from aft_worker.door import NoAuthentication, refuse_open_door
 from aft_worker.log_stream import LogStream
 from aft_worker.model.errors import FsdpDoesNotDivide
 from aft_worker.model.mesh import make_mesh
@@ -19,8 +20,9 @@ from aft_worker.settings import WorkerSettings
 def serve(settings: WorkerSettings) -> None:
     """Serves until SIGTERM or SIGINT; the running step is finished, its window is trained again after a restart."""
     try:
+        refuse_open_door(settings)
         make_mesh(fsdp=settings.fsdp)
-    except FsdpDoesNotDivide as error:
+    except (FsdpDoesNotDivide, NoAuthentication) as error:
         sys.exit(str(error))  # Now, rather than as the problem of every run.
     _write_logs_as_json()
     enable_compilation_cache(settings.compilation_cache)

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from aft_contracts import Problem
 from aft_worker.announcer import Announcer
+from aft_worker.door import Door
 from aft_worker.endpoints import router
 from aft_worker.errors import WorkerError
 from aft_worker.problems import problem_of
@@ -39,6 +40,7 @@ def create_app(settings: WorkerSettings, *, open_trainer: OpenTrainer = load_tra
         await run_in_threadpool(worker.stop)
 
     app = FastAPI(title="aft worker", version="1", lifespan=lifespan)
+    app.add_middleware(Door, settings=settings)
     app.state.worker = worker
     app.include_router(router)
     app.add_exception_handler(WorkerError, _refused)

@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -26,6 +26,12 @@ class WorkerSettings(BaseSettings):
     """Where those reach it; None means `http://host:port`, with this machine's name for a host of 0.0.0.0."""
     heartbeat_s: float = Field(default=5.0, gt=0)
     """How often it says that it is there, in seconds."""
+    token: SecretStr | None = Field(default=None, min_length=16)
+    """What it and the API prove themselves to each other with (AFT_WORKER_TOKEN in the settings of both)."""
+    input_roots: tuple[Path, ...] = ()
+    """Folders that models and data must lie in, links resolved, as a JSON list; empty takes them from anywhere."""
+    most_body_bytes: int = Field(default=64 * 2**20, ge=1024)
+    """Longest body of a request, in bytes."""
     slots: int = Field(default=1, ge=1)
     """Runs it holds at once."""
     fsdp: int = Field(default=1, ge=1)

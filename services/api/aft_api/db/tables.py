@@ -228,6 +228,22 @@ class EvaluationRow(Table):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class TokenRow(Table):
+    """An API token: what its bearer may do, and a digest of its text."""
+
+    __tablename__ = "tokens"
+
+    token_id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    role: Mapped[str] = mapped_column(String(16))
+    digest: Mapped[str] = mapped_column(String(64))
+    created_by: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
 class OutboxRow(Table):
     """A message that must leave, at least once."""
 

@@ -12,6 +12,7 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError
 from aft_api.clock import Clock, utc_now
 from aft_api.notify.delivery import DELIVERED, Delivery, DeliveryStatus, refused, try_again
 from aft_api.notify.message import Notification
+from aft_api.notify.outgoing import TargetRefused
 from aft_api.notify.retry_after import retry_after_s
 from aft_contracts import EventKind
 
@@ -66,6 +67,8 @@ class WebhookSender:
                 return self._judge(response)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             return refused(f"{url!r} is no URL that can be posted to: {error}")
+        except TargetRefused as error:
+            return refused(str(error))
         except (TimeoutError, httpx.TimeoutException):
             return try_again(f"no answer within {self._timeout_s:g} s")
         except httpx.HTTPError as error:

@@ -6,7 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi import status as http
 
-from aft_api.dependencies import CallerDep, ClockDep, FleetDep, StopDep, StoreDep
+from aft_api.dependencies import CallerDep, ClockDep, FleetDep, SettingsDep, StopDep, StoreDep
+from aft_api.notify.outgoing import refuse_targets
 from aft_api.runs.commands import list_commands
 from aft_api.runs.diagnoses import list_diagnoses
 from aft_api.runs.events import list_events
@@ -91,10 +92,12 @@ async def post_run(
     store: StoreDep,
     clock: ClockDep,
     fleet: FleetDep,
+    settings: SettingsDep,
     caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> RunView:
     """Start a run."""
+    refuse_targets(spec.notify.webhooks, settings.outgoing_allow)
     await fleet.workers.check(spec)
     run_id = await start_run(store, spec, idempotency_key=idempotency_key, caller=caller, clock=clock)
     fleet.wake()

@@ -59,7 +59,11 @@ def _paths(model_dir: Path) -> list[Path]:
         return [single]
     if not index.is_file():
         raise ModelFileMissing(single, "it holds the weights (pickled .bin files are not read: convert to safetensors)")
-    shards = sorted({model_dir / shard for shard in json.loads(index.read_text())["weight_map"].values()})
+    names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    for name in names:
+        if Path(name).name != name:  # a folder of weights must not name files elsewhere
+            raise WeightMismatch(name, f"a path, in {index.name}", "the name of a file beside it")
+    shards = [model_dir / name for name in names]
     for shard in shards:
         if not shard.is_file():
             raise ModelFileMissing(shard, f"{index.name} names it as a shard of the weights")

@@ -1,0 +1,53 @@
+"""Roots: the folders that models and data must lie in, where the operator has named some."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path
+
+from aft_contracts import RunSpec
+from aft_worker.errors import WorkerError
+
+
+class PathOutsideRoots(WorkerError):
+    """A path leads out of the folders that this worker reads from."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+def refuse_outside(spec: RunSpec, roots: Sequence[Path]) -> None:
+    """Return if everything that the spec has read lies in one of the roots; without roots it may lie anywhere.
+
+    Links are resolved first. An id of the hub, a URL, or anything else that is no file or folder here is outside. In a
+    model's folder, what its files link to and name must be inside as well.
+
+    Raises:
+        PathOutsideRoots: it does not.
+    """
+    if not roots:
+        return
+    resolved = [root.resolve() for root in roots]
+    sources = {
+        **{f"data.domains.{name}.path": source.path for name, source in spec.data.domains.items()},
+        **{f"data.evaluation.{name}.path": source.path for name, source in spec.data.evaluation.items()},
+    }
+    for field, given in {"model.path": spec.model.path, **sources}.items():
+        _refuse(field, given, resolved)
+        folder = Path(given)
+        if folder.is_dir():
+            for inner in folder.rglob("*"):
+                if inner.is_symlink():
+                    _refuse(field, str(inner), resolved)
+
+
+def _refuse(field: str, given: str, roots: Sequence[Path]) -> None:
+    try:
+        path = Path(given).resolve()
+        is_inside = path.exists() and any(path.is_relative_to(root) for root in roots)
+    except (OSError, ValueError, RuntimeError):  # NUL, a name too long, links in a circle
+        is_inside = False
+    if not is_inside:
+        raise PathOutsideRoots(
+            f"{field} is {given!r}, which is not a file or folder under {', '.join(map(str, roots))}; "
+            "AFT_WORKER_INPUT_ROOTS names where models and data may lie.",
+            field=field,
+        )
