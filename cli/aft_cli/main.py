@@ -4,7 +4,15 @@ from typing import Annotated
 
 import typer
 
-from aft_cli import checkpoint_commands, data_commands, review_commands, run_commands, service_commands, worker_commands
+from aft_cli import (
+    checkpoint_commands,
+    data_commands,
+    notification_commands,
+    review_commands,
+    run_commands,
+    service_commands,
+    worker_commands,
+)
 from aft_cli.connection import DEFAULT_API_URL
 from aft_cli.error_screens import ErrorScreens
 
@@ -39,6 +47,7 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(review_commands.app, name="review")
+app.add_typer(notification_commands.app, name="notifications")
 app.add_typer(data_commands.app, name="data")
 app.add_typer(checkpoint_commands.app, name="checkpoints")
 app.command()(service_commands.serve)

@@ -26,6 +26,16 @@ from .event import Event, EventKind
 from .export import ExportJob, ExportResult
 from .job import ENDED, JobRequest, JobStatus, JobView
 from .metrics import MetricsWindow, SampleRecord, StepRecord, Withheld
+from .notification import (
+    NotificationBacklog,
+    Notifications,
+    NotificationState,
+    NotificationTarget,
+    NotificationTargets,
+    NotificationView,
+    Replayed,
+)
+from .notify import Escalation, NotifySpec, NotifyTargets, QuietHours
 from .preview import DataPreview, PreviewRequest, PreviewRow, PreviewToken, SourcePreview
 from .problem import Problem
 from .repair import Repair, RepairKind
@@ -41,7 +51,6 @@ from .run_spec import (
     ExportSpec,
     LoraSpec,
     ModelSpec,
-    NotifySpec,
     OnBadRow,
     OptimSpec,
     RateCurve,
@@ -103,6 +112,7 @@ __all__ = [
     "DomainScore",
     "DomainSize",
     "DomainSpec",
+    "Escalation",
     "Evaluated",
     "EvaluationResult",
     "EvaluationSpec",
@@ -124,7 +134,14 @@ __all__ = [
     "MetricsWindow",
     "MixSegment",
     "ModelSpec",
+    "NotificationBacklog",
+    "NotificationState",
+    "NotificationTarget",
+    "NotificationTargets",
+    "NotificationView",
+    "Notifications",
     "NotifySpec",
+    "NotifyTargets",
     "OnBadRow",
     "OptimSpec",
     "Pause",
@@ -132,6 +149,7 @@ __all__ = [
     "PreviewRow",
     "PreviewToken",
     "Problem",
+    "QuietHours",
     "RateChange",
     "RateCurve",
     "Remat",
@@ -140,6 +158,7 @@ __all__ = [
     "RepairPolicy",
     "Replay",
     "ReplayVariant",
+    "Replayed",
     "ReportFormat",
     "Resume",
     "Review",

@@ -31,6 +31,7 @@ class EventKind(StrEnum):
     REPAIR_CHOSEN = "repair_chosen"
     REVIEW_REQUESTED = "review_requested"
     REVIEW_DECIDED = "review_decided"
+    REVIEW_ESCALATED = "review_escalated"
     COMMAND_APPLIED = "command_applied"
     COMMAND_REFUSED = "command_refused"
     EVALUATED = "evaluated"

@@ -37,8 +37,13 @@ class Settings(BaseSettings):
     """Pause before a worker that did not answer is tried again, in seconds."""
     drain_s: float = Field(default=10.0, gt=0)
     """How long a shutdown lets runs come to a cycle's end, in seconds; windows at workers are not waited for."""
+    notify_timeout_s: float = Field(default=15.0, gt=0, le=120)
+    """What one attempt to send a notification may take, in seconds."""
     webhook_secret: SecretStr | None = None
-    """`whsec_…` secret that signs webhooks; None sends them unsigned."""
+    """`whsec_…` secret that signs webhooks; two separated by a space sign twice, while receivers change over. None
+    sends them unsigned."""
+    webhook_secrets: dict[str, SecretStr] = {}
+    """Secrets for single receivers instead, by `host` or `host:port`, as a JSON object."""
     slack_token: SecretStr | None = None
     """Bot token for Slack messages."""
     slack_signing_secret: SecretStr | None = None
