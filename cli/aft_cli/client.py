@@ -19,8 +19,14 @@ from aft_contracts import (
     DiagnosisReport,
     Event,
     NewToken,
+    Notifications,
+    NotificationState,
+    NotificationTarget,
+    NotificationTargets,
+    NotificationView,
     PreviewRequest,
     Problem,
+    Replayed,
     ReportFormat,
     Review,
     ReviewStatus,
@@ -171,6 +177,29 @@ class AftClient:
     def revoke_token(self, token_id: str) -> TokenView:
         """End an API token."""
         return self._ask(TokenView, "DELETE", f"/tokens/{quote(token_id, safe='')}")
+
+    def notifications(
+        self, *, state: NotificationState | None = None, run_id: str | None = None, limit: int | None = None
+    ) -> Notifications:
+        """Messages that left or are to leave, newest first, and the backlog."""
+        return self._ask(Notifications, "GET", "/notifications", params=_query(state=state, run_id=run_id, limit=limit))
+
+    def replay_notification(self, seq: int) -> NotificationView:
+        """Try one message again."""
+        return self._ask(NotificationView, "POST", f"/notifications/{seq}/replay")
+
+    def replay_failed_notifications(self) -> int:
+        """Try everything again that was given up; how much that is."""
+        return self._ask(Replayed, "POST", "/notifications/replay").replayed
+
+    def notification_targets(self) -> tuple[NotificationTarget, ...]:
+        """Targets that are disabled or have asked for a pause."""
+        return self._ask(NotificationTargets, "GET", "/notifications/targets").targets
+
+    def enable_target(self, target_id: str) -> tuple[NotificationTarget, ...]:
+        """Send to a target again; those that are still disabled or paused."""
+        path = f"/notifications/targets/{quote(target_id, safe='')}/enable"
+        return self._ask(NotificationTargets, "POST", path).targets
 
     def _ask_list(
         self, item: type[AnswerT], key: str, path: str, *, wait_s: float = 0.0, **query: object

@@ -7,6 +7,7 @@ import typer
 from aft_cli import (
     checkpoint_commands,
     data_commands,
+    notification_commands,
     review_commands,
     run_commands,
     service_commands,
@@ -47,6 +48,7 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(review_commands.app, name="review")
+app.add_typer(notification_commands.app, name="notifications")
 app.add_typer(data_commands.app, name="data")
 app.add_typer(checkpoint_commands.app, name="checkpoints")
 app.command()(service_commands.serve)

@@ -9,7 +9,16 @@ from rich.table import Table
 from rich.text import Text
 
 from aft_cli.live_view import STATUS_STYLES, repair_words
-from aft_contracts import CheckpointView, DiagnosisReport, Replay, Review, RunView, WorkerView
+from aft_contracts import (
+    CheckpointView,
+    DiagnosisReport,
+    NotificationTarget,
+    NotificationView,
+    Replay,
+    Review,
+    RunView,
+    WorkerView,
+)
 
 SUSPECTS_SHOWN = 8
 
@@ -71,6 +80,29 @@ def reviews_table(reviews: Iterable[Review]) -> Table:
     for review in reviews:
         asked = f"{review.created_at:%Y-%m-%d %H:%M}"
         table.add_row(review.review_id, review.status, asked, Text(repair_words(review.proposal)))
+    return table
+
+
+def notifications_table(notifications: Iterable[NotificationView]) -> Table:
+    """Messages, one a line."""
+    table = _table("no.", "run", "what", "to", "state", "tries", "next", "last error", ids={"no.", "run"})
+    for one in notifications:
+        due = "" if one.next_attempt_in_s is None else f"in {one.next_attempt_in_s:.0f} s"
+        target = Text(f"{one.channel} {one.target}")
+        tries, error = str(one.attempts), Text(one.last_error, style="red")
+        table.add_row(str(one.seq), one.run_id, Text(one.kind), target, Text(one.state), tries, due, error)
+    return table
+
+
+def targets_table(targets: Iterable[NotificationTarget]) -> Table:
+    """Targets that are disabled or paused, one a line."""
+    table = _table("target", "to", "state", "reason", ids={"target"})
+    for one in targets:
+        if one.disabled_at is not None:
+            state = f"disabled since {one.disabled_at:%Y-%m-%d %H:%M}"
+        else:
+            state = f"paused for {one.paused_for_s or 0.0:.0f} s"
+        table.add_row(one.target_id, Text(f"{one.channel} {one.target}"), state, Text(one.reason))
     return table
 
 

@@ -31,6 +31,16 @@ from .event import Event, EventKind
 from .export import ExportJob, ExportResult
 from .job import ENDED, JobRequest, JobStatus, JobView
 from .metrics import MetricsWindow, SampleRecord, StepRecord, Withheld
+from .notification import (
+    NotificationBacklog,
+    Notifications,
+    NotificationState,
+    NotificationTarget,
+    NotificationTargets,
+    NotificationView,
+    Replayed,
+)
+from .notify import Escalation, NotifySpec, NotifyTargets, QuietHours
 from .preview import DataPreview, PreviewRequest, PreviewRow, PreviewToken, SourcePreview
 from .problem import Problem
 from .repair import Repair, RepairKind
@@ -46,7 +56,6 @@ from .run_spec import (
     ExportSpec,
     LoraSpec,
     ModelSpec,
-    NotifySpec,
     OnBadRow,
     OptimSpec,
     RateCurve,
@@ -112,6 +121,7 @@ __all__ = [
     "DomainSize",
     "DomainSpec",
     "Edit",
+    "Escalation",
     "Evaluated",
     "EvaluationResult",
     "EvaluationSpec",
@@ -136,7 +146,14 @@ __all__ = [
     "MixSegment",
     "ModelSpec",
     "NewToken",
+    "NotificationBacklog",
+    "NotificationState",
+    "NotificationTarget",
+    "NotificationTargets",
+    "NotificationView",
+    "Notifications",
     "NotifySpec",
+    "NotifyTargets",
     "OnBadRow",
     "OnDeadline",
     "OptimSpec",
@@ -146,6 +163,7 @@ __all__ = [
     "PreviewRow",
     "PreviewToken",
     "Problem",
+    "QuietHours",
     "RateChange",
     "RateCurve",
     "Reject",
@@ -156,6 +174,7 @@ __all__ = [
     "Replay",
     "ReplayFigures",
     "ReplayVariant",
+    "Replayed",
     "ReportFormat",
     "Respond",
     "Resume",

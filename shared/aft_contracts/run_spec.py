@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from .contract import Contract
+from .notify import NotifySpec
 from .review import OnDeadline
 from .source import SourceSpec
 
@@ -226,15 +227,6 @@ class CheckpointSpec(Contract):
     """Checkpoints at multiples of this step are kept too; 0 keeps none for that reason."""
     probation_steps: int = Field(default=2, ge=0)
     """Healthy steps after a checkpoint before it may be rolled back to."""
-
-
-class NotifySpec(Contract):
-    """Who hears of the run besides the API."""
-
-    webhooks: tuple[str, ...] = ()
-    """URLs that receive signed events (Standard Webhooks)."""
-    slack_channel: str | None = None
-    """Slack channel id for reviews and endings; needs the API's Slack settings."""
 
 
 class ExportSpec(Contract):

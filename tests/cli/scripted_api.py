@@ -55,6 +55,7 @@ class ScriptedApi:
     preview: DataPreview | None = None
     previews_asked: list[dict[str, Any]] = field(default_factory=list)
     on_look: Callable[[str], None] = lambda _: None
+    outbox: Callable[[str, str, dict[str, str]], Any] = lambda *_: None
 
     def happen(self, kind: EventKind, message: str, run_id: str = "r1") -> None:
         """Record an event."""
@@ -74,6 +75,8 @@ class ScriptedApi:
             return 200, {
                 "reviews": [one for one in self.reviews.values() if one.status == query.get("status", one.status)]
             }
+        if path.startswith("/notifications") and (answer := self.outbox(method, path, query)):
+            return 200, answer
         if path == "/workers":
             return 200, {"workers": [_worker("active"), {"url": "http://w:2", "reachable": False, "state": "unseen"}]}
         if match := re.fullmatch(r"/workers/a%20b/(drain|resume)", path):

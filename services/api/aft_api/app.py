@@ -24,11 +24,15 @@ from aft_api.artifacts import Artifacts
 from aft_api.clock import Clock, utc_now
 from aft_api.db.engine import Store, open_store
 from aft_api.db.migrate import upgrade
+from aft_api.notify import endpoints as notifications
 from aft_api.notify import slack_endpoint
 from aft_api.notify.dispatcher import Dispatcher
+from aft_api.notify.outbox import release_claims
 from aft_api.notify.outgoing import guarded_client
-from aft_api.notify.slack import SlackSender
+from aft_api.notify.parcel import Sender
+from aft_api.notify.slack import SlackClient, SlackSender
 from aft_api.notify.webhook import WebhookSender
+from aft_api.notify.webhook_secrets import WebhookSecrets
 from aft_api.problems import install_problem_handlers
 from aft_api.reviews import endpoints as reviews
 from aft_api.reviews.deadlines import Deadlines
@@ -90,6 +94,7 @@ def create_app(
             driving = store
             if store.is_sqlite:
                 await forget_owners(store)  # The file's lock is ours, so whoever held a lease has ended.
+                await release_claims(store)
             else:
                 # Apart, so that no request and no lease ever queues behind a thousand drivers for a connection; and
                 # few, so that few drivers are at work between two turns of a request.
@@ -126,7 +131,7 @@ def create_app(
             app.state.settings, app.state.store, app.state.clock, app.state.fleet = settings, store, clock, fleet
             app.state.stop = stop
             deadlines = Deadlines(store=store, settings=settings, clock=clock, stop=stop, on_answer=fleet.hear)
-            async with _background(fleet, deadlines, _dispatcher(settings, store, outside, stop), on_broken):
+            async with _background(fleet, deadlines, _dispatcher(settings, store, outside, stop, clock), on_broken):
                 log.info("api_started", store="sqlite" if store.is_sqlite else "postgres", workers=settings.worker_urls)
                 yield
             log.info("api_stopped")
@@ -143,6 +148,7 @@ def create_app(
         status_endpoints.router,
         access_endpoints.router,
         slack_endpoint.router,
+        notifications.router,
     ):
         app.include_router(router)
     return app
@@ -200,14 +206,17 @@ async def _background(
         await asyncio.wait([task], timeout=RELEASE_WITHIN_S)
 
 
-def _dispatcher(settings: Settings, store: Store, outside: httpx.AsyncClient, stop: Stop) -> Dispatcher:
-    secret, token = settings.webhook_secret, settings.slack_token
-    return Dispatcher(
-        store=store,
-        webhook=WebhookSender(outside, secret.get_secret_value() if secret else None),
-        slack=SlackSender(token.get_secret_value(), settings.slack_base_url) if token else None,
-        stop=stop,
+def _dispatcher(settings: Settings, store: Store, outside: httpx.AsyncClient, stop: Stop, clock: Clock) -> Dispatcher:
+    timeout_s, token = settings.notify_timeout_s, settings.slack_token
+    secrets = WebhookSecrets(
+        None if settings.webhook_secret is None else settings.webhook_secret.get_secret_value(),
+        {host: secret.get_secret_value() for host, secret in settings.webhook_secrets.items()},
     )
+    senders: dict[str, Sender] = {"webhook": WebhookSender(outside, secrets, clock=clock, timeout_s=timeout_s)}
+    if token is not None:
+        client = SlackClient(token.get_secret_value(), settings.slack_base_url, clock=clock, timeout_s=timeout_s)
+        senders["slack"] = SlackSender(client)
+    return Dispatcher(store=store, senders=senders, stop=stop, timeout_s=timeout_s, clock=clock)
 
 
 @contextmanager

@@ -66,10 +66,15 @@ class Settings(BaseSettings):
     """Requests a second that one token may send, counted by each process of the API; four seconds' worth at once."""
     most_body_bytes: int = Field(default=4 * 2**20, ge=1024)
     """Longest body of a request, in bytes."""
-    webhook_secret: SecretStr | None = None
-    """`whsec_…` secret that signs webhooks; None sends them unsigned."""
     outgoing_allow: tuple[IPvAnyNetwork, ...] = ()
     """Networks that are not public and that webhooks may go to all the same, such as `10.0.0.0/8`, as a JSON list."""
+    notify_timeout_s: float = Field(default=15.0, gt=0, le=120)
+    """What one attempt to send a notification may take, in seconds."""
+    webhook_secret: SecretStr | None = None
+    """`whsec_…` secret that signs webhooks; two separated by a space sign twice, while receivers change over. None
+    sends them unsigned."""
+    webhook_secrets: dict[str, SecretStr] = {}
+    """Secrets for single receivers instead, by `host` or `host:port`, as a JSON object."""
     slack_token: SecretStr | None = None
     """Bot token for Slack messages."""
     slack_signing_secret: SecretStr | None = None

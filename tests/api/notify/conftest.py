@@ -27,7 +27,10 @@ class Received:
 
 @dataclass
 class Receiver:
-    """Answers every request with `status`, `headers` and `body`, after `delay_s`, or hangs up; keeps what it got."""
+    """Answers every request with `status`, `headers` and `body`, after `delay_s` and `before_answer`, or hangs up.
+
+    It keeps what it got.
+    """
 
     url: str = ""
     status: int = 200
@@ -35,6 +38,7 @@ class Receiver:
     body: bytes = b""
     delay_s: float = 0.0
     hangs_up: bool = False
+    before_answer: Callable[[], object] = lambda: None
     received: list[Received] = field(default_factory=list)
 
 
@@ -48,6 +52,7 @@ def receiver() -> Iterator[Receiver]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             state.received.append(Received(path=self.path, headers=headers, body=body))
             time.sleep(state.delay_s)
+            state.before_answer()
             if state.hangs_up:
                 self.close_connection = True
                 return

@@ -27,7 +27,9 @@ from aft_api.notify.outgoing import (
     guarded_client,
     refuse_targets,
 )
+from aft_api.notify.parcel import Parcel
 from aft_api.notify.webhook import WebhookSender
+from aft_api.notify.webhook_secrets import WebhookSecrets
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 PUBLIC = "93.184.216.34"
@@ -143,7 +145,8 @@ def test_proxy_of_the_environment_is_not_asked(receiver, monkeypatch: pytest.Mon
 def test_refused_webhook_is_not_tried_again(receiver, notification: Callable) -> None:
     async def send():
         async with guarded_client(()) as client:
-            return await WebhookSender(client, None).send(receiver.url, notification())
+            parcel = Parcel(address=receiver.url, message=notification())
+            return await WebhookSender(client, WebhookSecrets()).send(parcel)
 
     delivery = asyncio.run(send())
     assert delivery.status is DeliveryStatus.REFUSED

@@ -7,12 +7,15 @@ import socket
 import pytest
 
 from aft_api.notify.delivery import Delivery, DeliveryStatus
-from aft_api.notify.slack import SlackSender
+from aft_api.notify.parcel import Parcel
+from aft_api.notify.slack import SlackClient, SlackSender
 from aft_contracts import EventKind
 
 
 def post(base_url: str, notification, **settings) -> Delivery:
-    return asyncio.run(SlackSender("xoxb-token", base_url, **settings).send("C123", notification))
+    sender = SlackSender(SlackClient("xoxb-token", base_url, **settings))
+    parcel = Parcel(address="C123", message=notification, review=notification.review)
+    return asyncio.run(sender.send(parcel))
 
 
 @pytest.fixture
@@ -83,8 +86,8 @@ def test_an_answer_that_is_no_json_from_a_broken_proxy_is_tried_again(slack, not
 
 
 def test_a_slack_that_hangs_is_tried_again(slack, notification) -> None:
-    slack.delay_s = 1.5
-    assert post(slack.url, notification(), timeout_s=1).status is DeliveryStatus.RETRY
+    slack.delay_s = 0.5
+    assert post(slack.url, notification(), timeout_s=0.1).status is DeliveryStatus.RETRY
 
 
 def test_one_attempt_is_one_request_even_when_slack_hangs_up(slack, notification) -> None:

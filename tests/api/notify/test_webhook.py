@@ -13,7 +13,9 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from aft_api.notify.delivery import Delivery, DeliveryStatus
+from aft_api.notify.parcel import Parcel
 from aft_api.notify.webhook import WebhookSender
+from aft_api.notify.webhook_secrets import WebhookSecrets
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 
@@ -21,7 +23,8 @@ SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode
 def send(url, notification, *, secret: str | None = SECRET, **settings) -> Delivery:
     async def once() -> Delivery:
         async with httpx.AsyncClient(trust_env=False) as client:
-            return await WebhookSender(client, secret, **settings).send(url, notification)
+            sender = WebhookSender(client, WebhookSecrets(secret), **settings)
+            return await sender.send(Parcel(address=url, message=notification))
 
     return asyncio.run(once())
 
@@ -101,10 +104,46 @@ def test_a_url_that_can_never_be_posted_to_is_refused(notification, url: str) ->
     assert send(url, notification()).status is DeliveryStatus.REFUSED
 
 
-@pytest.mark.parametrize("secret", ["whsec_", "whsec_%%%", "whsec_a"])
+@pytest.mark.parametrize("secret", ["", " ", "whsec_", "whsec_%%%", "whsec_a", f"{SECRET} whsec_a"])
 def test_a_secret_that_cannot_sign_is_refused_when_it_is_set(secret: str) -> None:
     with pytest.raises(ValueError, match="AFT_WEBHOOK_SECRET"):
-        WebhookSender(httpx.AsyncClient(), secret)
+        WebhookSecrets(secret)
+    with pytest.raises(ValueError, match="AFT_WEBHOOK_SECRETS"):
+        WebhookSecrets(None, {"a.example": secret})
+
+
+OTHER_SECRET = "whsec_" + base64.b64encode(b"fedcba9876543210fedcba9876543210").decode()
+
+
+@pytest.mark.parametrize(
+    ("url", "verified_with"),
+    [
+        ("https://a.example/hook", OTHER_SECRET),
+        ("https://A.example:443/hook", OTHER_SECRET),
+        ("http://b.example:81/hook", OTHER_SECRET),
+        ("http://b.example/hook", SECRET),
+        ("http://c.example/hook", SECRET),
+    ],
+)
+def test_a_receiver_may_have_a_secret_of_its_own(url: str, verified_with: str) -> None:
+    secrets = WebhookSecrets(SECRET, {"a.example": OTHER_SECRET, "b.example:81": OTHER_SECRET})
+    now = datetime.now(UTC)
+    headers = {
+        "webhook-id": "m1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": secrets.signature(url, "m1", now, "{}") or "",
+    }
+    assert Webhook(verified_with).verify("{}", headers) == {}
+    with pytest.raises(WebhookVerificationError):
+        Webhook({SECRET: OTHER_SECRET, OTHER_SECRET: SECRET}[verified_with]).verify("{}", headers)
+
+
+@pytest.mark.parametrize("known", [SECRET, OTHER_SECRET])
+def test_while_secrets_change_receivers_of_either_can_verify(receiver, notification, known: str) -> None:
+    send(receiver.url, notification(), secret=f"{SECRET} {OTHER_SECRET}")
+    (got,) = receiver.received
+    assert len(got.headers["webhook-signature"].split(" ")) == 2
+    assert Webhook(known).verify(got.body, got.headers)["data"]["run_id"] == "run1"
 
 
 @pytest.mark.parametrize("key", ["run.1", "two words", "", "line\nbreak", "ümlaut"])

@@ -35,6 +35,11 @@ RULES: dict[tuple[str, str], Need] = {
     ("GET", "/runs/{run_id}/samples"): Role.VIEWER,
     ("GET", "/reviews"): Role.VIEWER,
     ("GET", "/reviews/{review_id}"): Role.VIEWER,
+    ("GET", "/notifications"): Role.VIEWER,
+    ("GET", "/notifications/targets"): Role.VIEWER,
+    ("POST", "/notifications/replay"): Role.OPERATOR,
+    ("POST", "/notifications/{seq}/replay"): Role.OPERATOR,
+    ("POST", "/notifications/targets/{target_id}/enable"): Role.OPERATOR,
     ("POST", "/data/preview"): Role.OPERATOR,  # shows rows as they are
     ("GET", "/workers"): Role.VIEWER,
     ("POST", "/workers/{worker_id}/drain"): Role.OPERATOR,

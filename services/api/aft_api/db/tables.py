@@ -245,20 +245,38 @@ class TokenRow(Table):
 
 
 class OutboxRow(Table):
-    """A message that must leave, at least once."""
+    """A message that must leave, at least once; those of one run to one target leave in order of `seq`."""
 
     __tablename__ = "outbox"
 
     seq: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
-    key: Mapped[str] = mapped_column(String(400), unique=True)
+    key: Mapped[str] = mapped_column(Text, unique=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.run_id"), index=True)
     channel: Mapped[str] = mapped_column(String(16))
     address: Mapped[str] = mapped_column(Text)
     body: Mapped[dict[str, Any]] = mapped_column(Json)
+    review_id: Mapped[str | None] = mapped_column(String(200))
+    escalates: Mapped[bool] = mapped_column(Boolean, default=False)
     status: Mapped[str] = mapped_column(String(16))
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     next_attempt_at: Mapped[float] = mapped_column(Double, default=0.0)
+    claimed_until: Mapped[float] = mapped_column(Double, default=0.0)
     last_error: Mapped[str] = mapped_column(Text, default="")
+    receipt: Mapped[dict[str, Any] | None] = mapped_column(Json)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (Index("ix_outbox_due", "status", "next_attempt_at"),)
+
+
+class TargetRow(Table):
+    """A target of messages that is disabled or wants a pause; one that never asked for either has no row."""
+
+    __tablename__ = "notify_targets"
+
+    target_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    channel: Mapped[str] = mapped_column(String(16))
+    address: Mapped[str] = mapped_column(Text)
+    disabled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    paused_until: Mapped[float] = mapped_column(Double, default=0.0)

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+Receipt = dict[str, str]
+"""What a receiver says of an accepted message, to find it again: in Slack its `channel` and `ts`."""
+
 
 class DeliveryStatus(StrEnum):
     """Whether another attempt makes sense."""
@@ -11,6 +14,7 @@ class DeliveryStatus(StrEnum):
     RETRY = "retry"
     GONE = "gone"
     REFUSED = "refused"
+    MOOT = "moot"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +22,14 @@ class Delivery:
     """One attempt's outcome."""
 
     status: DeliveryStatus
-    """delivered: accepted. retry: try later. gone: the endpoint is closed for good. refused: no attempt can succeed."""
+    """delivered: accepted. retry: try later. gone: the endpoint is closed for good. refused: no attempt can succeed.
+    moot: nobody needs it any more."""
     reason: str = ""
     """Why it was not delivered."""
     after_s: float | None = None
     """The receiver's own wish for the pause before the next attempt, in seconds."""
+    receipt: Receipt | None = None
+    """How to find the message again, where the receiver said."""
 
 
 DELIVERED = Delivery(status=DeliveryStatus.DELIVERED)

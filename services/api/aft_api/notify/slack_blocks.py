@@ -3,7 +3,7 @@
 from typing import Any
 
 from aft_api.notify.message import Notification
-from aft_contracts import Answer, Review
+from aft_contracts import Answer, Review, ReviewStatus
 
 SECTION_CHARS = 2900
 """Slack refuses a section of more than 3,000 characters."""
@@ -20,13 +20,35 @@ ACTION_IDS = {Answer.APPROVE: "aft_approve", Answer.REJECT: "aft_reject"}
 
 def blocks_of(notification: Notification) -> list[dict[str, Any]]:
     """The message's blocks; a question gets its buttons, anything else is told and no more."""
+    blocks = _told(notification)
+    if notification.review is not None:
+        blocks += _question(notification, notification.review)
+    return blocks
+
+
+def answered_blocks(notification: Notification, review: Review | None) -> list[dict[str, Any]]:
+    """The blocks of a message whose question nobody need answer any more: who answered what, and no buttons."""
+    blocks = _told(notification)
+    if review is not None and notification.review is not None and review.question != notification.text:
+        blocks.append(_section(_escaped(review.question)))
+    return [*blocks, _section(f"*{_escaped(outcome_of(review))}*")]
+
+
+def outcome_of(review: Review | None) -> str:
+    """What became of a question, in words."""
+    if review is None or review.status is ReviewStatus.WITHDRAWN:
+        return "The question was taken back: its run has ended."
+    if review.decision is None:
+        return "The question waits for an answer."
+    return f"Answered {review.decision.answer} by {review.decided_by or 'unknown'}."
+
+
+def _told(notification: Notification) -> list[dict[str, Any]]:
     link = f"<{notification.run_url}|{_escaped(notification.run_name)}>"
     blocks = [_section(f"*{_escaped(notification.kind.replace('_', ' '))}* · {link}\n{_escaped(notification.text)}")]
     figures = [_field(name, value) for name, value in notification.details.items()][:MOST_FIELDS]
     if figures:
         blocks.append({"type": "section", "fields": figures})
-    if notification.review is not None:
-        blocks += _question(notification, notification.review)
     return blocks
 
 

@@ -6,14 +6,14 @@ from http import HTTPStatus
 
 import httpx
 from pydantic import BaseModel, ConfigDict
-from standardwebhooks import Webhook
-from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from aft_api.clock import Clock, utc_now
 from aft_api.notify.delivery import DELIVERED, Delivery, DeliveryStatus, refused, try_again
 from aft_api.notify.message import Notification
 from aft_api.notify.outgoing import TargetRefused
+from aft_api.notify.parcel import Parcel
 from aft_api.notify.retry_after import retry_after_s
+from aft_api.notify.webhook_secrets import WebhookSecrets
 from aft_contracts import EventKind
 
 TIMEOUT_S = 15.0
@@ -36,20 +36,26 @@ class WebhookPayload(BaseModel):
 class WebhookSender:
     """Posts notifications; an answer of 2xx delivers one, and nothing else does.
 
-    `secret` (`whsec_…`) signs them; None sends them unsigned. Redirects are not followed: a signed body goes only where
-    the run's owner said.
+    `secrets` signs them; where it has none they are sent unsigned. Redirects are not followed: a signed body goes only
+    where the run's owner said.
     """
 
     def __init__(
-        self, client: httpx.AsyncClient, secret: str | None, *, clock: Clock = utc_now, timeout_s: float = TIMEOUT_S
+        self,
+        client: httpx.AsyncClient,
+        secrets: WebhookSecrets,
+        *,
+        clock: Clock = utc_now,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._client = client
-        self._signer = None if secret is None else _signer(secret)
+        self._secrets = secrets
         self._clock = clock
         self._timeout_s = timeout_s
 
-    async def send(self, url: str, notification: Notification) -> Delivery:
+    async def send(self, parcel: Parcel) -> Delivery:
         """One attempt. Never raises for what the receiver or the network does."""
+        url, notification = parcel.address, parcel.message
         payload = WebhookPayload(type=notification.kind, timestamp=notification.at, data=notification)
         body = payload.model_dump_json()
         try:
@@ -59,7 +65,7 @@ class WebhookSender:
                     "POST",
                     url,
                     content=body.encode(),
-                    headers=self._headers(notification.notification_id, body),
+                    headers=self._headers(url, notification.notification_id, body),
                     follow_redirects=False,
                     timeout=self._timeout_s,
                 ) as response,
@@ -74,16 +80,14 @@ class WebhookSender:
         except httpx.HTTPError as error:
             return try_again(f"unreachable: {type(error).__name__}: {error}")
 
-    def _headers(self, notification_id: str, body: str) -> dict[str, str]:
+    def _headers(self, url: str, notification_id: str, body: str) -> dict[str, str]:
         now = self._clock()
-        headers = {
+        signature = self._secrets.signature(url, notification_id, now, body)
+        return {
             "content-type": "application/json",
             "webhook-id": notification_id,
             "webhook-timestamp": str(int(now.timestamp())),
-        }
-        if self._signer is not None:
-            headers["webhook-signature"] = self._signer.sign(notification_id, now, body)
-        return headers
+        } | ({} if signature is None else {"webhook-signature": signature})
 
     def _judge(self, response: httpx.Response) -> Delivery:
         """The body is not read: only the status speaks."""
@@ -93,10 +97,3 @@ class WebhookSender:
         if response.status_code == HTTPStatus.GONE:
             return Delivery(status=DeliveryStatus.GONE, reason=status)
         return try_again(status, after_s=retry_after_s(response.headers, self._clock()))
-
-
-def _signer(secret: str) -> Webhook:
-    try:
-        return Webhook(secret)
-    except (ValueError, EmptyWebhookSecretError) as error:
-        raise ValueError("The webhook secret (AFT_WEBHOOK_SECRET) must be `whsec_` and base64.") from error

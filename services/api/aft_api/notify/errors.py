@@ -1,0 +1,44 @@
+"""What can be wrong with a request about notifications."""
+
+from http import HTTPStatus
+
+from aft_api.errors import AftError
+
+
+class NotificationNotFound(AftError):
+    """There is no such notification."""
+
+    status = HTTPStatus.NOT_FOUND
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(f"There is no notification {seq}. `aft notifications list` shows them.", seq=seq)
+
+
+class NotificationPending(AftError):
+    """The notification is on its way already."""
+
+    status = HTTPStatus.CONFLICT
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(f"Notification {seq} waits for its next attempt; there is nothing to replay.", seq=seq)
+
+
+class TargetNotFound(AftError):
+    """No such target has been disabled or paused."""
+
+    status = HTTPStatus.NOT_FOUND
+
+    def __init__(self, target_id: str) -> None:
+        super().__init__(
+            f"No target {target_id!r} is disabled or paused. `aft notifications targets` shows those that are.",
+            target_id=target_id,
+        )
+
+
+class TargetDisabled(AftError):
+    """The notification's target is disabled."""
+
+    status = HTTPStatus.CONFLICT
+
+    def __init__(self, seq: int, reason: str) -> None:
+        super().__init__(f"Notification {seq} cannot be replayed: {reason} first.", seq=seq)
