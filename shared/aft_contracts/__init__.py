@@ -28,7 +28,7 @@ from .job import ENDED, JobRequest, JobStatus, JobView
 from .metrics import MetricsWindow, SampleRecord, StepRecord, Withheld
 from .preview import DataPreview, PreviewRequest, PreviewRow, PreviewToken, SourcePreview
 from .problem import Problem
-from .repair import Repair, RepairKind
+from .repair import Repair, RepairKind, RepairState
 from .review import Answer, Decision, Review, ReviewStatus
 from .run import FINISHED, MOVES, Evaluated, RunStatus, RunView, WindowView
 from .run_spec import (
@@ -138,6 +138,7 @@ __all__ = [
     "Repair",
     "RepairKind",
     "RepairPolicy",
+    "RepairState",
     "Replay",
     "ReplayVariant",
     "ReportFormat",
