@@ -61,6 +61,9 @@ class SimulatedWorker:
         self.poison: set[str] = set()
         self.nan: set[str] = set()
         self.transient_steps: set[int] = set()
+        self._struck: set[int] = set()
+        self.strikes_again = 0
+        """How often a transient step strikes again when it is trained anew; a replay never shows it."""
         self.held_out_loss: list[float] = []
         self.windows: list[str] = []
         self.runs: dict[str, JobRequest[RunLoad]] = {}
@@ -110,8 +113,11 @@ class SimulatedWorker:
         """What training these steps measures."""
         return [self._step(step, schedule, masked) for step in range(start, end)]
 
-    def _step(self, step: int, schedule: Schedule, masked: frozenset[str]) -> StepRecord:
+    def _step(self, step: int, schedule: Schedule, masked: frozenset[str], *, is_real: bool = False) -> StepRecord:
         noise = random.Random(step)
+        if is_real and step in self._struck and self.strikes_again:
+            self.strikes_again -= 1
+            self.transient_steps.add(step)
         banned = schedule.blacklist_at(step)
         ids = [f"s{(step * BATCH + row) % ROWS}" for row in range(BATCH)]
         ids = [f"substitute-{name}" if name in banned else name for name in ids]
@@ -125,6 +131,7 @@ class SimulatedWorker:
             withheld = Withheld.SKIPPED
         if step in self.transient_steps:  # a fault of the machine: the replay will not show it
             self.transient_steps.remove(step)
+            self._struck.add(step)
             loss, withheld = math.nan, Withheld.NON_FINITE
         rate = schedule.rate_change_at(step)
         return StepRecord(
@@ -162,7 +169,7 @@ class SimulatedWorker:
                     break
                 if self.step_s:
                     await asyncio.sleep(self.step_s)
-                done.append(self._step(step, spec.schedule, frozenset()))
+                done.append(self._step(step, spec.schedule, frozenset(), is_real=True))
                 progress = tuple(record.model_copy(update={"samples": ()}) for record in done)
                 self.show(kind, job_id, view.model_copy(update={"status": JobStatus.RUNNING, "progress": progress}))
             status = JobStatus.CANCELLED if len(done) < spec.num_steps else JobStatus.COMMITTED

@@ -43,7 +43,7 @@ from .notification import (
 from .notify import Escalation, NotifySpec, NotifyTargets, QuietHours
 from .preview import DataPreview, PreviewRequest, PreviewRow, PreviewToken, SourcePreview
 from .problem import Problem
-from .repair import Repair, RepairKind
+from .repair import Repair, RepairKind, RepairState
 from .review import Evidence, LossPoint, OnDeadline, Option, ReplayFigures, Review, ReviewStatus
 from .run import FINISHED, MOVES, Evaluated, RunStatus, RunView, WindowView
 from .run_spec import (
@@ -171,6 +171,7 @@ __all__ = [
     "Repair",
     "RepairKind",
     "RepairPolicy",
+    "RepairState",
     "Replay",
     "ReplayFigures",
     "ReplayVariant",

@@ -15,6 +15,8 @@ class AnomalyKind(StrEnum):
     GRAD_SPIKE = "grad_spike"
     SAMPLE_OUTLIER = "sample_outlier"
     DRIFT = "drift"
+    STALL = "stall"
+    EVALUATION_DROP = "evaluation_drop"
 
 
 class Anomaly(Contract):
@@ -23,14 +25,17 @@ class Anomaly(Contract):
     kind: AnomalyKind
     """Which detector spoke."""
     step: int = Field(ge=0)
-    """The step it spoke about."""
+    """The step it spoke about; for a held-out score, the steps attempted by the state that was scored."""
     value: Measured
     """What was measured, in the detector's own unit (nats, or log of a norm)."""
     score: Measured
-    """How far out it is, in robust standard deviations; infinite for a value that is not finite."""
+    """How far out it is, in robust standard deviations; infinite for a value that is not finite; for a stall, its
+    steps."""
     threshold: float
     """The score from which on this is an anomaly."""
     applied: bool
     """Whether the step's update reached the weights."""
     sample_ids: tuple[str, ...] = ()
     """Samples the detector itself points at."""
+    domain: str | None = None
+    """The held-out domain, where a score is anomalous."""

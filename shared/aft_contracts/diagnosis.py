@@ -6,6 +6,7 @@ from enum import StrEnum
 from .analysis import Replay
 from .anomaly import Anomaly
 from .contract import Contract, Measured
+from .repair import Repair, RepairState
 
 
 class Verdict(StrEnum):
@@ -55,8 +56,8 @@ class DiagnosisReport(Contract):
     culprits: tuple[str, ...] = ()
     """Ids of the samples that caused it; only for a data verdict."""
     sound_step: int | None = None
-    """Step of the checkpoint from which a replay came out clean, and to which the run may therefore go back; null where
-    none did."""
+    """Step of the checkpoint from which a replay came out clean, and to which the run may therefore go back; where a
+    held-out score fell for no known reason, the last step that scored well; null where there is none."""
     rate_jump: float | None = None
     """The learning rate that led into the incident over that of the clean steps before; null where it did not rise."""
     rate_jump_step: int | None = None
@@ -64,6 +65,14 @@ class DiagnosisReport(Contract):
     reasons: tuple[str, ...]
     """How the verdict was reached, in words."""
     replays: tuple[Replay, ...] = ()
-    """The evidence."""
+    """The evidence: each replay with its losses."""
+    replay_steps: int = 0
+    """What the evidence cost, in steps trained again; those on the way from an older checkpoint not counted."""
     replay_seconds: float = 0.0
     """What the evidence cost, in wall-clock time."""
+    repair: Repair | None = None
+    """What was chosen to be done about it; null before that."""
+    repair_state: RepairState | None = None
+    """What became of the repair; null for one that changed nothing, or that a human was asked about."""
+    probation_ends_step: int | None = None
+    """The step that the run must reach in good health for the repair to count as proven."""

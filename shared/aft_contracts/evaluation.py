@@ -17,6 +17,9 @@ class EvaluationSpec(Contract):
     """The run's course."""
     step: int = Field(ge=0)
     """Optimizer steps attempted by the state to score."""
+    newest_checkpoint: int | None = Field(default=None, ge=0)
+    """Step of the newest checkpoint that may be used, the steps behind it being trained again on a copy; null scores
+    the state as it is. It tells a damaged state from a bad course."""
 
 
 class DomainScore(Contract):

@@ -29,6 +29,8 @@ class EventKind(StrEnum):
     ANOMALY_DETECTED = "anomaly_detected"
     DIAGNOSED = "diagnosed"
     REPAIR_CHOSEN = "repair_chosen"
+    REPAIR_PROVEN = "repair_proven"
+    REPAIR_FAILED = "repair_failed"
     REVIEW_REQUESTED = "review_requested"
     REVIEW_DECIDED = "review_decided"
     REVIEW_OVERDUE = "review_overdue"

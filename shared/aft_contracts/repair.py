@@ -17,6 +17,14 @@ class RepairKind(StrEnum):
     ESCALATE = "escalate"
 
 
+class RepairState(StrEnum):
+    """What became of a repair that changed something."""
+
+    ON_PROBATION = "on_probation"
+    PROVEN = "proven"
+    FAILED = "failed"
+
+
 class Repair(Contract):
     """What changes, from which step, and why. Parts that are None or empty stay as they are."""
 

@@ -168,6 +168,14 @@ class DetectionSpec(Contract):
     cusum_steps: int = Field(default=32, ge=8)
     """Clean steps in the CUSUM's reference; more reach back into the first descent, whose level and spread hide a
     rise."""
+    stall_steps: int = Field(default=8, ge=2)
+    """Steps in a row without any gradient, or with exactly the same loss on other rows, that are a stall."""
+    eval_z: float = Field(default=6.0, gt=0)
+    """A held-out loss that rises by this much more than its usual change between two evaluations is an anomaly …"""
+    eval_margin_nats: float = Field(default=0.2, gt=0)
+    """… if it also stands this far above its best."""
+    eval_min_changes: int = Field(default=3, ge=2)
+    """Changes from one evaluation to the next before the evaluation detector arms."""
 
 
 class RepairPolicy(Contract):
@@ -189,6 +197,10 @@ class RepairPolicy(Contract):
     """Steps over which the rate climbs again after such a repair."""
     replay_steps: int = Field(default=4, ge=1)
     """Most steps a causal replay trains up to and including the anomaly, for each variant."""
+    max_replays: int = Field(default=24, ge=2)
+    """Most replays that explain one cluster of anomalies; they bound the bisection of many suspects."""
+    probation_steps: int = Field(default=10, ge=1)
+    """Healthy steps beyond the incident before a repair counts as proven."""
 
 
 class ReviewPolicy(Contract):

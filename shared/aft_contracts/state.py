@@ -24,6 +24,8 @@ class State(TypedDict, total=False):
     """The last diagnosis."""
     repair: dict[str, Any]
     """The repair the planner chose for it."""
+    on_probation: bool
+    """Whether a repair has still to prove itself."""
     review_id: str
     """The review that is waited for, or was last answered."""
     decision: dict[str, Any]

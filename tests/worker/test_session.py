@@ -230,6 +230,28 @@ def test_a_replay_from_an_older_checkpoint_does_not_see_what_damaged_the_newer_o
     assert measured(older.steps) == measured(undisturbed) != measured(following)
 
 
+def test_an_evaluation_from_an_older_checkpoint_does_not_see_what_was_damaged_since(
+    make_spec: MakeSpec, open_session: OpenSession
+) -> None:
+    session = open_session(make_spec())
+    trained(session, 4, 8)
+    as_it_is = EvaluationSpec(evaluation_id="e", run_id="run", schedule=Schedule(), step=8)
+    again = EvaluationSpec(evaluation_id="f", run_id="run", schedule=Schedule(), step=8, newest_checkpoint=4)
+    sound = session.evaluate(as_it_is).scores
+    assert session._live is not None
+    live = session._live
+    twice = TrainState(
+        trainable=jax.tree.map(lambda leaf: 2 * leaf, live.state.trainable),
+        opt_state=live.state.opt_state,
+        guard=live.state.guard,
+        step=live.state.step,
+    )
+    session._live = replace(live, state=twice)
+    assert session.evaluate(as_it_is).scores != sound
+    assert session.evaluate(again).scores == sound
+    assert session._live.state is twice, "what is trained on stays what it is"
+
+
 def test_a_poisoned_row_is_withheld_and_named(make_spec: MakeSpec, open_session: OpenSession) -> None:
     spec = make_spec(poison=[{"id": "evil", "text": "the moon is cheese", "weight": 3e38}])
     steps = trained(open_session(spec), 14).metrics.steps

@@ -176,7 +176,7 @@ class Session:
         """Trains the steps anew for each variant, all from the same state; the live state stays as it is."""
         control = control or Unattended()
         started = self.trainer.clock()
-        state = self._state_to_replay(spec, control)
+        state = self._state_before(spec.start_step, spec.schedule, control, newest=spec.newest_checkpoint)
         replays = [self._replayed(variant, state, spec, control) for variant in spec.variants]
         seconds = self.trainer.clock() - started
         return AnalysisResult(analysis_id=spec.analysis_id, replays=tuple(replays), seconds=seconds)
@@ -184,7 +184,7 @@ class Session:
     def evaluate(self, spec: EvaluationSpec, control: Control | None = None) -> EvaluationResult:
         """Scores every held-out domain at one step; the live state stays as it is."""
         control = control or Unattended()
-        state = self._state_at(spec.step, spec.schedule, control)
+        state = self._state_before(spec.step, spec.schedule, control, newest=spec.newest_checkpoint)
         scores = {name: self._score(state, table, control) for name, table in self.trainer.held_out.items()}
         return EvaluationResult(evaluation_id=spec.evaluation_id, step=spec.step, scores=scores)
 
@@ -207,12 +207,11 @@ class Session:
             sha256={str(path): _sha256(path) for path in _weight_files(written.values())},
         )
 
-    def _state_to_replay(self, spec: AnalysisSpec, control: Control) -> TrainState:
-        """The state before the first step, from no newer a checkpoint than the spec allows."""
-        if spec.newest_checkpoint is None:
-            return self._state_at(spec.start_step, spec.schedule, control)
-        newest = min(spec.newest_checkpoint, spec.start_step)
-        return self._brought_to(spec.start_step, spec.schedule, control, newest=newest)[0].state
+    def _state_before(self, step: int, schedule: Schedule, control: Control, *, newest: int | None) -> TrainState:
+        """The state before `step`; made anew from no newer a checkpoint than `newest`, where that is given."""
+        if newest is None:
+            return self._state_at(step, schedule, control)
+        return self._brought_to(step, schedule, control, newest=min(newest, step))[0].state
 
     def _brought_to(
         self, step: int, schedule: Schedule, control: Control, *, newest: int | None = None

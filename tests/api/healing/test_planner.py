@@ -173,3 +173,41 @@ def test_asking_before_rollback_does_not_stop_a_repair_without_one(diagnose) -> 
     policy = RepairPolicy(ask_before_rollback=True)
     repair = plan_repair(diagnose("data", {44: False}, ("x",)), FRESH, policy, course=COURSE)
     assert repair.kind is RepairKind.BLACKLIST
+
+
+@pytest.mark.parametrize("verdict", ["transient", "state"])
+def test_going_back_that_did_not_hold_is_not_done_again_alone(diagnose, verdict) -> None:
+    before = plan_repair(diagnose(verdict, {44: True}), FRESH, POLICY, course=COURSE)
+    assert (before.kind, before.lr_factor) == (RepairKind.ROLLBACK, None)
+    once = IncidentHistory(attempts=1, vain=(before,), blacklisted={}, domain_rows={})
+    calmer = plan_repair(diagnose(verdict, {44: True}), once, POLICY, course=COURSE)
+    assert (calmer.kind, calmer.lr_factor, calmer.clip_norm) == (RepairKind.ROLLBACK, 0.5, 0.5)
+    twice = IncidentHistory(attempts=2, vain=(before, calmer), blacklisted={}, domain_rows={})
+    asked = plan_repair(diagnose(verdict, {44: True}), twice, POLICY, course=COURSE)
+    assert (asked.kind, asked.proposal) == (RepairKind.ESCALATE, calmer)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kind", "proposed", "target"),
+    [
+        ("transient", "rollback", None, 30),
+        ("state", "rollback", None, 30),
+        ("optimisation", "escalate", "rollback", 30),
+    ],
+)
+def test_a_model_that_stands_still_is_not_given_a_lower_rate(diagnose, lab, verdict, kind, proposed, target) -> None:
+    stall = lab.anomaly(47, AnomalyKind.STALL, applied=True, score=8.0, threshold=8.0)
+    report = diagnose(verdict, {47: True}).model_copy(update={"anomalies": (stall,)})
+    repair = plan_repair(report, FRESH, POLICY, course=COURSE)
+    made = repair.proposal or repair
+    assert (repair.kind, repair.proposal and repair.proposal.kind) == (kind, proposed)
+    assert (made.rollback_to_step, made.lr_factor) == (target, None), "it began at step 40, in an unproven checkpoint"
+
+
+def test_an_unexplained_score_proposes_the_last_step_that_scored_well(diagnose, lab) -> None:
+    drop = lab.anomaly(50, AnomalyKind.EVALUATION_DROP, applied=True, domain="chat")
+    report = diagnose("unknown", {50: True}).model_copy(update={"anomalies": (drop,), "sound_step": 10})
+    repair = plan_repair(report, FRESH, POLICY, course=COURSE)
+    assert repair.kind is RepairKind.ESCALATE
+    assert repair.proposal is not None
+    assert repair.proposal.rollback_to_step == 10

@@ -150,6 +150,64 @@ async def test_forgetting_changes_the_mix(local_api: Api) -> None:
     assert len(await local_api.events(run_id, "mix_changed")) == 1
 
 
+SCORES = [3.0, 2.6, 2.5, 2.45, 2.42]
+"""Of the steps 0, 40, 80, 120 and 160, when the evaluation detector has armed."""
+LONG = {"steps": 240, "batch_size": 4}
+
+
+async def test_score_of_a_damaged_state_is_proven_by_training_again_and_rolled_back(api: Api) -> None:
+    api.worker.held_out_loss = [*SCORES, 3.9, 2.41]
+    run_id = await api.start(optim=LONG)
+    run = await api.until(run_id, "succeeded")
+    [report] = (await api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
+    assert [(one["kind"], one["domain"], one["step"]) for one in report["anomalies"]] == [
+        ("evaluation_drop", "chat", 200)
+    ]
+    assert (report["verdict"], report["sound_step"], report["replay_steps"]) == ("state", 190, 10)
+    assert (report["repair_state"], report["probation_ends_step"]) == ("proven", 211)
+    assert run["schedule"]["branches"] == [{"generation": 1, "step": 190}]
+    assert len(await api.events(run_id, "repair_proven")) == 1
+    assert await api.events(run_id, "mix_changed") == []
+
+
+async def test_fall_that_comes_back_when_trained_again_asks_once_even_at_the_end(local_api: Api) -> None:
+    local_api.worker.held_out_loss = [*SCORES, 3.9, 3.9]
+    run_id = await local_api.start(optim={"steps": 200, "batch_size": 4})
+    await local_api.until(run_id, "waiting")
+    [review] = (await local_api.client.get("/reviews", params={"status": "open"})).json()["reviews"]
+    assert review["proposal"]["rollback_to_step"] == 160
+    assert (await local_api.command(run_id, "resume", answer="reject")).status_code == 202
+    run = await local_api.until(run_id, "succeeded")
+    assert (run["step"], run["generation"]) == (200, 0)
+    assert len(await local_api.events(run_id, "review_requested")) == 1
+
+
+async def test_fault_that_comes_back_after_a_rollback_fails_its_probation_and_climbs(api: Api) -> None:
+    api.worker.transient_steps = {33}
+    api.worker.strikes_again = 1
+    run_id = await api.start(optim={"steps": 80, "batch_size": 4})
+    run = await api.until(run_id, "succeeded")
+    reports = (await api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
+    assert [(one["verdict"], one["repair_state"], one["repair"]["lr_factor"]) for one in reports] == [
+        ("transient", "failed", None), ("transient", "proven", 0.5),
+    ]  # fmt: skip
+    assert len(await api.events(run_id, "repair_failed")) == 1
+    assert run["review_id"] is None
+
+
+async def test_crowd_of_suspects_is_bisected_within_the_bound_on_replays(local_api: Api) -> None:
+    crowd = {"s120", "s121", "s122", "s124", "s125"}
+    local_api.worker.poison = crowd
+    run_id = await local_api.start(repair={"max_replays": 7})
+    run = await local_api.until(run_id, "succeeded")
+    [report] = (await local_api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
+    names = [replay["name"] for replay in report["replays"]]
+    assert names[:4] == ["as_it_was", "without_suspects", "group:1.0", "group:1.1"]
+    assert len(names) <= 7
+    assert report["replay_steps"] == sum(len(replay["steps"]) for replay in report["replays"])
+    assert {*report["culprits"]} == crowd == {entry["sample_id"] for entry in run["schedule"]["blacklist"]}
+
+
 async def test_commands_hold_from_the_next_step_boundary_and_say_so(api: Api) -> None:
     api.worker.step_s = 0.05
     run_id = await api.start()

@@ -163,6 +163,8 @@ class DiagnosisRow(Table):
     first_bad_step: Mapped[int] = mapped_column(Integer)
     report: Mapped[dict[str, Any]] = mapped_column(Json)
     repair: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    repair_state: Mapped[str | None] = mapped_column(String(16))
+    probation_ends_step: Mapped[int | None] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

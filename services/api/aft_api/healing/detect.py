@@ -7,6 +7,7 @@ from aft_api.healing.non_finite import find_non_finite
 from aft_api.healing.reference import SampleReference
 from aft_api.healing.robust_z import sweep
 from aft_api.healing.sample_outlier import find_outliers
+from aft_api.healing.stall import find_stalls
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord
 
 
@@ -32,6 +33,7 @@ def judge(
         *swept.anomalies,
         *find_drift(swept.clean, spec),
         *find_outliers(window, reference, spec),
+        *find_stalls((*history, *window), spec, armed_from=armed_from),
     )
     return tuple(sorted((anomaly for anomaly in found if anomaly.step in judged), key=_place))
 

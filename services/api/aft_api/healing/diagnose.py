@@ -3,9 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from aft_api.healing.culprits import Group, Trials, trials_by_step
 from aft_api.healing.cusum import elevation
 from aft_api.healing.detect import judge
-from aft_api.healing.replay import AS_IT_WAS, ONLY, WITHOUT_SUSPECTS
+from aft_api.healing.replay import AS_IT_WAS, WITHOUT_SUSPECTS
 from aft_api.healing.robust_z import sweep
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, Replay, StepRecord, Suspect, Verdict
 
@@ -35,14 +36,13 @@ def conclude(
 ) -> Conclusion:
     """The verdict on `anomalies`; the replays are judged by the detectors that found them, on the same `history`.
 
-    Clean when repeated as it was: transient. Bad again, and clean without its suspects: data, and those suspects are
-    the culprits, except those with whom alone it is clean as well. Bad even without them, or with nobody to suspect:
-    optimisation, unless `look_back` finds more. Unknown without a replay of an anomalous step, or when the replays
-    contradict each other. `base` is the step of the checkpoint that the replays began from; a clean one proves it
-    sound.
+    Clean when repeated as it was: transient. Bad again, and clean without its suspects: data, and the culprits are
+    those of them whom the further trials convict (`Trials.convicted`). Bad even without them, or with nobody to
+    suspect: optimisation, unless `look_back` finds more. Unknown without a replay of an anomalous step, or when the
+    replays contradict each other. `base` is the step of the checkpoint that the replays began from; a clean one proves
+    it sound.
     """
-    as_it_was = next((replay for replay in replays if replay.name == AS_IT_WAS), None)
-    without = next((replay for replay in replays if replay.name == WITHOUT_SUSPECTS), None)
+    as_it_was, without = _variant(AS_IT_WAS, replays), _variant(WITHOUT_SUSPECTS, replays)
     replayed = _replayed(anomalies, as_it_was)
     if as_it_was is None or not replayed:
         return _unknown("No anomalous step was replayed, so nothing is proven.")
@@ -55,14 +55,33 @@ def conclude(
         )
     if not bad:
         return replace(_transient(replayed), sound_step=base)
-    alone = {
-        replay.name.removeprefix(ONLY): _again(as_before, _faults(replay, replayed, anomalies, history, spec))
-        for replay in replays
-        if replay.name.startswith(ONLY)
-    }
-    conclusion = _blame(bad, still_bad, suspects, without, alone)
+    tried = tried_groups(anomalies, suspects, replays, history, spec)
+    conclusion = _blame(bad, still_bad, without, tried)
     is_cleared = conclusion.verdict is Verdict.DATA and not still_bad
     return replace(conclusion, sound_step=base) if is_cleared else conclusion
+
+
+def tried_groups(
+    anomalies: Sequence[Anomaly],
+    suspects: Sequence[Suspect],
+    replays: Sequence[Replay],
+    history: Sequence[StepRecord],
+    spec: DetectionSpec,
+) -> dict[int, Trials]:
+    """What is known of the suspects of each step that came out clean without them; none where the data is cleared."""
+    as_it_was, without = _variant(AS_IT_WAS, replays), _variant(WITHOUT_SUSPECTS, replays)
+    replayed = _replayed(anomalies, as_it_was)
+    if as_it_was is None or without is None or not replayed:
+        return {}
+    before = _faults(as_it_was, replayed, anomalies, history, spec)
+    masked = frozenset(without.masked_sample_ids)
+    cleared = frozenset(before) - _again(before, _faults(without, replayed, anomalies, history, spec))
+    left_in: dict[Group, frozenset[int]] = {
+        masked - {*replay.masked_sample_ids}: _again(before, _faults(replay, replayed, anomalies, history, spec))
+        for replay in replays
+        if replay is not as_it_was and replay is not without
+    }
+    return trials_by_step(suspects, masked, cleared, left_in)
 
 
 def look_back(
@@ -105,33 +124,36 @@ def combine(conclusions: Sequence[Conclusion]) -> Conclusion:
 
 
 def _blame(
-    bad: frozenset[int],
-    still_bad: frozenset[int],
-    suspects: Sequence[Suspect],
-    without: Replay | None,
-    alone: Mapping[str, frozenset[int]],
+    bad: frozenset[int], still_bad: frozenset[int], without: Replay | None, tried: Mapping[int, Trials]
 ) -> Conclusion:
     again = f"Replayed as it was, the fault came back at {_steps(bad)}: it is not transient."
     if without is None:
         return _optimisation(again, "No sample stands out in it.")
-    masked = frozenset(without.masked_sample_ids)
     cleared = bad - still_bad
-    culprits = tuple(
-        dict.fromkeys(one.sample_id for one in suspects if one.step in cleared and one.sample_id in masked)
+    asked = dict.fromkeys(one for trials in tried.values() for one in trials.suspects)
+    if not asked:
+        masked = len(without.masked_sample_ids)
+        return _optimisation(again, f"It also came back without the samples that stand out ({masked}).")
+    guilty = frozenset().union(*(trials.culprits for trials in tried.values()))
+    culprits, harmless = (
+        tuple(one for one in asked if one in guilty),
+        [one for one in asked if one not in guilty],
     )
-    if not culprits:
-        return _optimisation(again, f"It also came back without the samples that stand out ({len(masked)}).")
     reasons = [again, f"Without {', '.join(culprits)} it did not come back at {_steps(cleared)}."]
-    harmless = tuple(one for one in culprits if one in alone and not alone[one] & cleared)
-    if harmless and set(harmless) != set(culprits):
-        culprits = tuple(one for one in culprits if one not in harmless)
+    if harmless:
         reasons.append(f"With {', '.join(harmless)} left in and the others out it did not either: not to blame.")
+    together = [group for trials in tried.values() for group in trials.convicted if len(group) > 1]
+    reasons += [f"Blamed together, for no part of them did it alone: {', '.join(sorted(group))}." for group in together]
     if still_bad & bad:
         reasons.append(f"At {_steps(still_bad & bad)} it came back even without the suspects, so those are not blamed.")
     emptied = frozenset(step.step for step in without.steps if step.tokens == 0) & cleared
     if emptied:
         reasons.append(f"At {_steps(emptied)} no other sample was left, so nothing else could have caused it.")
     return Conclusion(verdict=Verdict.DATA, culprits=culprits, reasons=tuple(reasons))
+
+
+def _variant(name: str, replays: Sequence[Replay]) -> Replay | None:
+    return next((replay for replay in replays if replay.name == name), None)
 
 
 def _replayed(anomalies: Sequence[Anomaly], replay: Replay | None) -> frozenset[int]:

@@ -25,6 +25,12 @@ def adapt_mix(
     return {name: share * total for name, share in new.items()}
 
 
+def answerable_domains(weights: Mapping[str, float], spec: CurriculumSpec) -> frozenset[str]:
+    """Domains whose share a change of the mix may raise: where there is one alone, none."""
+    drawn = {name for name, weight in weights.items() if weight > 0}
+    return frozenset(drawn) if spec.adapt and len(drawn) > 1 else frozenset()
+
+
 def _drop(name: str, evaluations: Sequence[Evaluated]) -> float:
     """How far the domain's loss now stands above its best, in nats; 0 while that is not known."""
     losses = [evaluated.scores[name].loss for evaluated in evaluations if name in evaluated.scores]

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aft_contracts import AnomalyKind, DiagnosisReport, Repair, RepairKind, RepairPolicy, Verdict
+from aft_contracts import Anomaly, AnomalyKind, DiagnosisReport, Repair, RepairKind, RepairPolicy, Verdict
 
 REPAIR_SPAN_STEPS = 1000
 """Steps over which `max_repairs_per_1000_steps` counts."""
@@ -19,6 +19,8 @@ class IncidentHistory:
 
     attempts: int = 0
     """Repairs already made for this incident."""
+    vain: tuple[Repair, ...] = ()
+    """Those of them after which it came back."""
     repair_steps: tuple[int, ...] = ()
     """Step of each repair made on the run so far."""
     blacklisted: Mapping[str, int]
@@ -55,13 +57,19 @@ def plan_repair(
     |              | continue where only a gradient was out      | re-warm                             |
     | unknown      | ask a human                                 | ask a human, proposing to roll back |
 
+    One rung at a time: where an incident came back after a rollback that changed nothing else, the next is a calmer
+    course, and where that was in vain too, a human. A model that stands still is not helped by a calmer course; where
+    no older state moves either, a human is asked.
+
     A checkpoint from which a replay came out clean is sound: it needs no probation. Continuing without a change is
     never capped: it moves on.
     """
-    repair = _rung(diagnosis, policy, course)
+    repair = _rung(diagnosis, history, policy, course)
     if diagnosis.verdict is Verdict.UNKNOWN:
         proposal = repair if repair.rollback_to_step is not None else None
         return _ask(proposal, "The cause is unknown, so a human decides.")
+    if _stands_still(diagnosis) and diagnosis.verdict is Verdict.OPTIMISATION:
+        return _ask(_undone(diagnosis, course), "Nothing is learned any more, and no older state that was tried moves.")
     if repair.kind is RepairKind.CONTINUE:
         return repair
     objections = [
@@ -79,7 +87,10 @@ def rollback_target(first_bad_step: int, course: Course) -> int:
     return max(proven, default=0)
 
 
-def _rung(diagnosis: DiagnosisReport, policy: RepairPolicy, course: Course) -> Repair:
+def _rung(diagnosis: DiagnosisReport, history: IncidentHistory, policy: RepairPolicy, course: Course) -> Repair:
+    is_plain = diagnosis.verdict in (Verdict.TRANSIENT, Verdict.STATE)
+    if is_plain and history.vain and not _stands_still(diagnosis):
+        return _calmer(diagnosis, policy, course, why="Going back alone did not hold, so the course gets calmer too.")
     match diagnosis.verdict:
         case Verdict.DATA:
             return _without_culprits(diagnosis, course)
@@ -111,7 +122,7 @@ def _without_culprits(diagnosis: DiagnosisReport, course: Course) -> Repair:
 
 def _again(diagnosis: DiagnosisReport, course: Course, why: str) -> Repair:
     """Back to a state from which the same steps were clean, and on as before."""
-    first = min(anomaly.step for anomaly in diagnosis.anomalies)
+    first = _first_bad(diagnosis)
     target = _sound_before(first, diagnosis, course)
     reason = f"Back to step {target}, a state before step {first}."
     return Repair(kind=RepairKind.ROLLBACK, rollback_to_step=target, reasons=(why, reason))
@@ -122,17 +133,23 @@ def _undone(diagnosis: DiagnosisReport, course: Course) -> Repair:
     applied = _applied(diagnosis)
     if not applied:
         return Repair(kind=RepairKind.CONTINUE, reasons=(WITHHELD,))
-    target = rollback_target(min(applied), course)
+    target = _sound_before(min(applied), diagnosis, course)
     return Repair(kind=RepairKind.ROLLBACK, rollback_to_step=target, reasons=(_why_back(min(applied), target),))
 
 
-def _calmer(diagnosis: DiagnosisReport, policy: RepairPolicy, course: Course) -> Repair:
+def _calmer(
+    diagnosis: DiagnosisReport,
+    policy: RepairPolicy,
+    course: Course,
+    *,
+    why: str = "The fault comes back without the suspects, so the course is to blame, not the data.",
+) -> Repair:
     """Back to before the harm, and on with a lower rate and clip; on as before where the guard averted all harm."""
     if _was_averted(diagnosis):
-        why = (
+        averted = (
             f"Only the gradient was out, in {len(diagnosis.anomalies)} steps that were all withheld: no harm was done."
         )
-        return Repair(kind=RepairKind.CONTINUE, reasons=(why,))
+        return Repair(kind=RepairKind.CONTINUE, reasons=(averted,))
     harm = _first_harm(diagnosis)
     target = max((step for step in course.checkpoint_steps if step <= harm), default=0)
     if diagnosis.rate_jump is None:
@@ -147,7 +164,7 @@ def _calmer(diagnosis: DiagnosisReport, policy: RepairPolicy, course: Course) ->
         clip_norm=clip_norm,
         rewarmup_steps=policy.rewarmup_steps,
         reasons=(
-            "The fault comes back without the suspects, so the course is to blame, not the data.",
+            why,
             *jump,
             f"Learning rate times {lr_factor:.3g}, clip norm {course.clip_norm:g} to {clip_norm:g}, "
             f"re-warmed over {policy.rewarmup_steps} steps.",
@@ -160,7 +177,20 @@ WITHHELD = "Every bad update was withheld: no weight to undo."
 
 
 def _applied(diagnosis: DiagnosisReport) -> list[int]:
-    return [anomaly.step for anomaly in diagnosis.anomalies if anomaly.applied]
+    return [_begins(anomaly) for anomaly in diagnosis.anomalies if anomaly.applied]
+
+
+def _first_bad(diagnosis: DiagnosisReport) -> int:
+    return min(_begins(anomaly) for anomaly in diagnosis.anomalies)
+
+
+def _begins(anomaly: Anomaly) -> int:
+    """The first step that an anomaly is about: a stall is called out at its last one."""
+    return anomaly.step - int(anomaly.score) + 1 if anomaly.kind is AnomalyKind.STALL else anomaly.step
+
+
+def _stands_still(diagnosis: DiagnosisReport) -> bool:
+    return all(anomaly.kind is AnomalyKind.STALL for anomaly in diagnosis.anomalies)
 
 
 def _was_averted(diagnosis: DiagnosisReport) -> bool:
@@ -177,7 +207,7 @@ def _first_harm(diagnosis: DiagnosisReport) -> int:
     """The first step whose update may have done the harm: no later than the one before the first bad loss."""
     if diagnosis.rate_jump_step is not None:
         return diagnosis.rate_jump_step
-    return max(0, min(anomaly.step for anomaly in diagnosis.anomalies) - 1)
+    return max(0, _first_bad(diagnosis) - 1)
 
 
 def _sound_before(step: int, diagnosis: DiagnosisReport, course: Course) -> int:

@@ -1,7 +1,8 @@
 """Plan the causal replay: which steps to train again, and without whom."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from aft_api.healing.culprits import Trials
 from aft_contracts import AnalysisSpec, Anomaly, RepairPolicy, ReplayVariant, Schedule, Suspect
 
 AS_IT_WAS = "as_it_was"
@@ -16,8 +17,11 @@ ONLY = "only:"
 FROM_CHECKPOINT = "from_checkpoint:"
 """Prefix of a variant that repeats the steps unchanged, from an older checkpoint, whose step is named behind it."""
 
+GROUP = "group:"
+"""Prefix of a variant in which some of many suspects are left in; the round of the bisection and a number follow."""
+
 MOST_ALONE = 4
-"""Suspects that are each tried alone; a larger set is judged as one, for each trial costs a replay."""
+"""Suspects that are each tried alone at once; a larger set is bisected, which takes fewer replays, but more rounds."""
 
 
 def clusters(anomalies: Sequence[Anomaly], policy: RepairPolicy) -> list[tuple[Anomaly, ...]]:
@@ -44,8 +48,9 @@ def plan_replay(
     """The replay that explains the first of the `clusters` of `anomalies`, of which there must be at least one.
 
     It ends after the cluster's last step and begins as early as `replay_steps` allows, but not before the window: the
-    closer to the checkpoint at `window_start`, the closer the replayed state is to the real one. Of several suspects
-    each is also tried alone, so that nobody is blamed for standing beside a culprit.
+    closer to the checkpoint at `window_start`, the closer the replayed state is to the real one. Of a few suspects
+    each is also tried alone, so that nobody is blamed for standing beside a culprit; for many there is
+    `plan_bisection`.
     """
     cluster = clusters(anomalies, policy)[0]
     first, last = cluster[0].step, cluster[-1].step
@@ -63,8 +68,30 @@ def plan_replay(
         schedule=schedule,
         start_step=start,
         end_step=last + 1,
-        variants=(ReplayVariant(name=AS_IT_WAS), *without),
+        variants=(ReplayVariant(name=AS_IT_WAS), *without)[: policy.max_replays],
     )
+
+
+def plan_bisection(
+    asked: AnalysisSpec, tried: Iterable[Trials], *, round_number: int, replays_left: int
+) -> AnalysisSpec | None:
+    """The next round of a bisection: both halves of every group that is still convicted as one, each left in alone.
+
+    Of n suspects of a step, one culprit is found in about 2 log2(n) replays. None where nothing is left to split, or
+    where `replays_left` allows no pair more.
+    """
+    pairs = [pair for trials in tried for pair in trials.halves()][: replays_left // 2]
+    masked = next((one.masked_sample_ids for one in asked.variants if one.name == WITHOUT_SUSPECTS), ())
+    variants = tuple(
+        ReplayVariant(
+            name=f"{GROUP}{round_number}.{number}",
+            masked_sample_ids=tuple(one for one in masked if one not in group),
+        )
+        for number, group in enumerate(group for pair in pairs for group in pair)
+    )
+    if not variants:
+        return None
+    return asked.model_copy(update={"analysis_id": f"{asked.analysis_id}:{round_number}", "variants": variants})
 
 
 def plan_look_back(asked: AnalysisSpec, checkpoint_steps: Sequence[int]) -> AnalysisSpec | None:

@@ -26,8 +26,13 @@ class Evidence:
     @property
     def armed_from(self) -> int:
         """The last change that moved what is normal: detectors warm up again from there."""
-        steps = [change.step for change in self.schedule.rates] + [change.step for change in self.schedule.mix]
-        return max((step for step in steps if step <= self.window.start_step), default=0)
+        return armed_from(self.schedule, self.window.start_step)
+
+
+def armed_from(schedule: Schedule, step: int) -> int:
+    """The last step up to `step` from which another rate or mix holds."""
+    changes = [change.step for change in schedule.rates] + [change.step for change in schedule.mix]
+    return max((change for change in changes if change <= step), default=0)
 
 
 async def gather(ports: Ports, state: State) -> Evidence:

@@ -33,7 +33,7 @@ def build_loop(saver: BaseCheckpointSaver[str]) -> Loop:
     graph.add_edge("forensic", "planner")
     graph.add_conditional_edges("planner", after_planner, ["human_review", "train"])
     graph.add_conditional_edges("human_review", after_human_review, ["train", "finish"])
-    graph.add_conditional_edges("curriculum", after_curriculum, ["train", "finish"])
+    graph.add_conditional_edges("curriculum", after_curriculum, ["train", "finish", "forensic"])
     graph.add_edge("finish", END)
     return graph.compile(checkpointer=saver, interrupt_before=["train"])
 
@@ -54,5 +54,7 @@ def after_human_review(state: State) -> str:
 
 
 def after_curriculum(state: State) -> str:
-    """The next window, until the last step is trained or the run is stopped."""
+    """The next window, until the last step is trained or the run is stopped; a score that fell is looked into."""
+    if not state["verdict"]["healthy"] and not state.get("outcome"):
+        return "forensic"
     return "finish" if state.get("outcome") or state.get("complete") else "train"

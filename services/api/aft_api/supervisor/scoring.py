@@ -5,7 +5,7 @@ from aft_api.runs.events import record
 from aft_api.runs.schedules import latest_schedule
 from aft_api.supervisor.jobs import JobFailed, patient_job
 from aft_api.supervisor.ports import Ports
-from aft_contracts import EvaluationResult, EvaluationSpec, EventKind, RunSpec
+from aft_contracts import Evaluated, EvaluationResult, EvaluationSpec, EventKind, RunSpec, Schedule
 
 
 async def score(ports: Ports, run_id: str, spec: RunSpec, *, generation: int, step: int) -> str | None:
@@ -35,3 +35,22 @@ async def score(ports: Ports, run_id: str, spec: RunSpec, *, generation: int, st
             scores={name: score.model_dump(mode="json") for name, score in result.scores.items()},
         )  # fmt: skip
     return evaluation_id
+
+
+async def score_again(
+    ports: Ports, run_id: str, schedule: Schedule, *, step: int, newest_checkpoint: int
+) -> Evaluated | None:
+    """The scores of `step` once the steps since a checkpoint were trained again; None where the worker failed."""
+    asked = EvaluationSpec(
+        evaluation_id=f"{run_id}:e:{schedule.generation}:{step}:from:{newest_checkpoint}",
+        run_id=run_id,
+        schedule=schedule,
+        step=step,
+        newest_checkpoint=newest_checkpoint,
+    )
+    try:
+        result = await patient_job(ports, run_id, "evaluations", asked.evaluation_id, asked)
+    except JobFailed:
+        return None
+    assert isinstance(result, EvaluationResult), "another result is judged a misfit"
+    return Evaluated(step=step, scores=result.scores)

@@ -3,16 +3,18 @@
 from langgraph.runtime import Runtime
 
 from aft_api.healing.course import apply_command, weights_at
-from aft_api.healing.mix import adapt_mix
+from aft_api.healing.evaluation_drop import find_drops
+from aft_api.healing.mix import adapt_mix, answerable_domains
 from aft_api.healing.rate_jump import scale_given_back
-from aft_api.runs.diagnoses import last_rate_repair
-from aft_api.runs.evaluations import list_evaluations
+from aft_api.runs.diagnoses import diagnosis_id_of, get_diagnosis, last_rate_repair
+from aft_api.runs.evaluations import lineage_evaluations, list_evaluations
 from aft_api.runs.events import record
 from aft_api.runs.schedules import add_schedule, latest_schedule, was_applied
-from aft_api.supervisor.evidence import gather
+from aft_api.supervisor.alarms import raise_alarms
+from aft_api.supervisor.evidence import armed_from, gather
 from aft_api.supervisor.ports import Ports
 from aft_api.supervisor.scoring import score
-from aft_contracts import EventKind, RunSpec, SetMix, State
+from aft_contracts import Anomaly, EventKind, RunSpec, SetMix, State
 
 
 async def curriculum(state: State, runtime: Runtime[Ports]) -> State:
@@ -25,9 +27,30 @@ async def curriculum(state: State, runtime: Runtime[Ports]) -> State:
     if waited < spec.curriculum.every_windows and not ends:
         return State(windows_since_evaluation=waited, complete=False)
     evaluation_id = await score(ports, run_id, spec, generation=state["generation"], step=state["step"])
+    fallen = await _fallen(ports, state, spec) if evaluation_id is not None else ()
+    if fallen:
+        return State(windows_since_evaluation=0, complete=False, **await raise_alarms(ports, state, fallen))
     if evaluation_id is not None and spec.curriculum.adapt and not ends:
         await _adapt(ports, run_id, spec, evaluation_id, step=state["step"])
     return State(windows_since_evaluation=0, complete=ends)
+
+
+async def _fallen(ports: Ports, state: State, spec: RunSpec) -> tuple[Anomaly, ...]:
+    """What the evaluation that was just made gave away; nothing where the last window has its diagnosis already."""
+    run_id, window_id = state["run_id"], state.get("window_id")
+    if not window_id:
+        return ()  # no step was trained since the last judgment, and that was for a human to answer
+    async with ports.store.reads() as session:
+        if await get_diagnosis(session, diagnosis_id_of(window_id)) is not None:
+            return ()
+        schedule = await latest_schedule(session, run_id)
+        evaluations = await lineage_evaluations(session, run_id, schedule, step=state["step"])
+    return find_drops(
+        evaluations,
+        spec.detection,
+        armed_from=armed_from(schedule, state["step"]),
+        answerable=answerable_domains(weights_at(schedule, state["step"], spec), spec.curriculum),
+    )
 
 
 async def _give_rate_back(ports: Ports, state: State, spec: RunSpec) -> None:

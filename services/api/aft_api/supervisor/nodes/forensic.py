@@ -1,22 +1,27 @@
 """forensic: asks the worker for evidence and writes the diagnosis."""
 
 from dataclasses import dataclass
+from itertools import count
 
 from langgraph.runtime import Runtime
 
-from aft_api.healing.diagnose import Conclusion, combine, conclude, look_back
+from aft_api.healing.diagnose import Conclusion, combine, conclude, look_back, tried_groups
 from aft_api.healing.rate_jump import find_rate_jump
-from aft_api.healing.replay import base_of, clusters, plan_look_back, plan_replay
+from aft_api.healing.replay import base_of, clusters, plan_bisection, plan_look_back, plan_replay
+from aft_api.healing.scores import conclude_scores
 from aft_api.healing.suspects import find_suspects
-from aft_api.runs.diagnoses import add_diagnosis, get_diagnosis
+from aft_api.runs.diagnoses import add_diagnosis, diagnosis_id_of, get_diagnosis
+from aft_api.runs.evaluations import lineage_evaluations
 from aft_api.runs.events import record
-from aft_api.supervisor.evidence import Evidence, gather
+from aft_api.supervisor.evidence import Evidence, armed_from, gather
 from aft_api.supervisor.jobs import JobFailed, patient_job
 from aft_api.supervisor.ports import Ports
+from aft_api.supervisor.scoring import score_again
 from aft_contracts import (
     AnalysisResult,
     AnalysisSpec,
     Anomaly,
+    AnomalyKind,
     DiagnosisReport,
     EventKind,
     Replay,
@@ -33,13 +38,15 @@ MOST_CLUSTERS = 4
 async def forensic(state: State, runtime: Runtime[Ports]) -> State:
     """The id of the diagnosis of the last window."""
     ports = runtime.context
-    diagnosis_id = f"{state['window_id']}:d"
+    diagnosis_id = diagnosis_id_of(state["window_id"])
     async with ports.store.reads() as session:
         if await get_diagnosis(session, diagnosis_id) is not None:
             return State(diagnosis_id=diagnosis_id)
     anomalies = tuple(Anomaly.model_validate(anomaly) for anomaly in state["verdict"]["anomalies"])
     evidence = await gather(ports, state)
-    report = await _diagnose(ports, diagnosis_id, evidence, anomalies)
+    is_scored = anomalies[0].kind is AnomalyKind.EVALUATION_DROP  # found where every step was healthy, so all are
+    diagnose = _diagnose_scores if is_scored else _diagnose
+    report = await diagnose(ports, diagnosis_id, evidence, anomalies)
     await _write(ports, report)
     return State(diagnosis_id=diagnosis_id)
 
@@ -77,7 +84,36 @@ async def _diagnose(
         rate_jump_step=jump.step if jump else None,
         reasons=conclusion.reasons,
         replays=tuple(replays),
+        replay_steps=sum(len(replay.steps) for replay in replays),
         replay_seconds=seconds,
+    )
+
+
+async def _diagnose_scores(
+    ports: Ports, diagnosis_id: str, evidence: Evidence, anomalies: tuple[Anomaly, ...]
+) -> DiagnosisReport:
+    """No step gave it away, so no step is replayed for itself: the last window is trained again, and scored."""
+    started, window, step = ports.clock(), evidence.window, anomalies[0].step
+    base = max(evidence.checkpoint_steps, default=0)
+    async with ports.store.reads() as session:
+        evaluations = await lineage_evaluations(session, window.run_id, window.schedule, step=step)
+    again = await score_again(ports, window.run_id, window.schedule, step=step, newest_checkpoint=base)
+    conclusion = conclude_scores(
+        anomalies, evaluations, again, evidence.spec.detection,
+        base=base, armed_from=armed_from(window.schedule, step),
+    )  # fmt: skip
+    return DiagnosisReport(
+        diagnosis_id=diagnosis_id,
+        run_id=window.run_id,
+        window_id=window.window_id,
+        created_at=ports.clock(),
+        anomalies=anomalies,
+        suspects=(),
+        verdict=conclusion.verdict,
+        sound_step=conclusion.sound_step,
+        reasons=conclusion.reasons,
+        replay_steps=0 if again is None else step - base,
+        replay_seconds=max(0.0, (ports.clock() - started).total_seconds()),
     )
 
 
@@ -112,8 +148,9 @@ async def _explain(
     if isinstance(result, str):
         return result
     spec = evidence.spec.detection
-    conclusion = conclude(cluster, suspects, result.replays, past, spec, base=base_of(asked, checkpoints))
-    explained = _Explained(conclusion=conclusion, replays=result.replays, seconds=result.seconds)
+    replays, seconds = await _bisected(ports, asked, result, evidence, cluster, suspects)
+    conclusion = conclude(cluster, suspects, replays, past, spec, base=base_of(asked, checkpoints))
+    explained = _Explained(conclusion=conclusion, replays=replays, seconds=seconds)
     further = plan_look_back(asked, checkpoints) if conclusion.verdict is Verdict.OPTIMISATION else None
     if further is None:
         return explained
@@ -125,6 +162,27 @@ async def _explain(
         replays=(*result.replays, *older.replays),
         seconds=result.seconds + older.seconds,
     )
+
+
+async def _bisected(
+    ports: Ports,
+    asked: AnalysisSpec,
+    first: AnalysisResult,
+    evidence: Evidence,
+    cluster: tuple[Anomaly, ...],
+    suspects: tuple[Suspect, ...],
+) -> tuple[tuple[Replay, ...], float]:
+    """All replays, and their seconds: the first ones, and those that tell many suspects apart."""
+    replays, seconds = first.replays, first.seconds
+    for round_number in count(1):
+        tried = tried_groups(cluster, suspects, replays, _past(evidence), evidence.spec.detection)
+        left = evidence.spec.repair.max_replays - len(replays)
+        further = plan_bisection(asked, tried.values(), round_number=round_number, replays_left=left)
+        result = None if further is None else await _replayed(ports, further)
+        if not isinstance(result, AnalysisResult):
+            break
+        replays, seconds = (*replays, *result.replays), seconds + result.seconds
+    return replays, seconds
 
 
 async def _replayed(ports: Ports, asked: AnalysisSpec) -> AnalysisResult | str:

@@ -1,10 +1,13 @@
 """planner: picks one repair, and either makes it or asks a human."""
 
+from collections.abc import Sequence
+
 from langgraph.runtime import Runtime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.healing.course import apply_repair
 from aft_api.healing.planner import Course, IncidentHistory, plan_repair
+from aft_api.healing.probation import probation_ends
 from aft_api.notify.outbox import announce
 from aft_api.reviews.question import PICTURE_STEPS, Moment, review_id_of, write_question
 from aft_api.reviews.repository import ask, database_now
@@ -14,6 +17,7 @@ from aft_api.runs.repository import get_run, note_run
 from aft_api.runs.schedules import add_schedule, latest_schedule
 from aft_api.runs.windows import checkpoint_steps, lineage_steps
 from aft_api.supervisor.ports import Ports
+from aft_api.supervisor.probation import fail_probations
 from aft_contracts import (
     DiagnosisReport,
     EventKind,
@@ -36,13 +40,15 @@ async def planner(state: State, runtime: Runtime[Ports]) -> State:
         schedule = await latest_schedule(session, run_id)
         report = await get_diagnosis(session, diagnosis_id)
         assert report is not None, "forensic wrote the diagnosis before this node began"
+        vain = await fail_probations(session, ports, report, step=state["step"])
         repair = plan_repair(
             report,
-            await _incident_history(session, report, schedule),
+            await _incident_history(session, report, schedule, vain),
             spec.repair,
             course=await _course(session, run_id, spec, schedule, step=state["step"]),
         )
-        await choose_repair(session, diagnosis_id, repair)
+        ends_step = probation_ends(report, repair, spec.repair, step=state["step"])
+        await choose_repair(session, diagnosis_id, repair, ends_step=ends_step)
         await _record(session, ports, report, repair, step=state["step"])
         if repair.kind is RepairKind.ESCALATE:
             await _ask_human(session, ports, spec, report, repair, schedule, step=state["step"])
@@ -54,7 +60,11 @@ async def planner(state: State, runtime: Runtime[Ports]) -> State:
 
 
 def _position(repair: Repair, diagnosis_id: str) -> State:
-    return State(repair=repair.model_dump(mode="json", exclude={"proposal"}), review_id=review_id_of(diagnosis_id))
+    return State(
+        repair=repair.model_dump(mode="json", exclude={"proposal"}),
+        review_id=review_id_of(diagnosis_id),
+        on_probation=True,
+    )
 
 
 async def _course(session: AsyncSession, run_id: str, spec: RunSpec, schedule: Schedule, *, step: int) -> Course:
@@ -66,7 +76,9 @@ async def _course(session: AsyncSession, run_id: str, spec: RunSpec, schedule: S
     )
 
 
-async def _incident_history(session: AsyncSession, report: DiagnosisReport, schedule: Schedule) -> IncidentHistory:
+async def _incident_history(
+    session: AsyncSession, report: DiagnosisReport, schedule: Schedule, vain: Sequence[Repair]
+) -> IncidentHistory:
     first_bad_step = min(anomaly.step for anomaly in report.anomalies)
     earlier = await earlier_repairs(session, report.run_id, report.diagnosis_id)
     repairs = [(step, repair) for step, repair in earlier if repair.kind is not RepairKind.CONTINUE]
@@ -77,7 +89,8 @@ async def _incident_history(session: AsyncSession, report: DiagnosisReport, sche
     }
     sizes = {name: int(size["rows"]) for name, size in ((await get_run(session, report.run_id)).domains or {}).items()}
     return IncidentHistory(
-        attempts=sum(step == first_bad_step for step, _ in repairs),
+        attempts=max(len(vain), sum(step == first_bad_step for step, _ in repairs)),
+        vain=tuple(vain),
         repair_steps=tuple(step for step, _ in repairs),
         blacklisted={name: _banned_in(name, schedule, domain_of) for name in sizes},
         domain_rows=sizes,
