@@ -14,6 +14,8 @@ from tests.simulated_worker import SimulatedWorker
 
 pytestmark = pytest.mark.anyio
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LEASE_S = 6.0
+"""Long enough for its renewals on a busy machine; a run of sixty steps outlasts it."""
 LATE_POISON = ("s121", "s157", "s201")
 """Drawn at steps 30, 39 and 50, when the guard is armed."""
 TWO_DOMAINS = {
@@ -48,8 +50,8 @@ class Leaping:
 async def api_at(
     folder: Path, database_url: str | None, worker: SimulatedWorker, worker_url: str, clock: Callable[[], datetime]
 ) -> AsyncIterator[Api]:
-    """The API with a clock of its own and a short lease."""
-    settings = settings_for(folder, database_url, worker_url).model_copy(update={"lease_s": 3.0})
+    """The API with a clock of its own and a lease that ends while the run is driven."""
+    settings = settings_for(folder, database_url, worker_url).model_copy(update={"lease_s": LEASE_S})
     app = create_app(settings, clock=clock)
     async with serving(app, lifespan="on") as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         yield Api(app=app, worker=worker, client=client)
@@ -63,7 +65,7 @@ async def test_a_wrong_clock_costs_no_lease_and_no_window(
     worker_url: str,
     clock: Callable[[], Callable[[], datetime]],
 ) -> None:
-    worker.step_s = 0.08
+    worker.step_s = 1.5 * LEASE_S / 60
     async with api_at(tmp_path, database_url, worker, worker_url, clock()) as api:
         run_id = await api.start()
         run = await api.until(run_id, "succeeded")

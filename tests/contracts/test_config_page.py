@@ -18,7 +18,11 @@ def test_page_is_what_the_generator_writes_now() -> None:
 def test_page_lists_every_field_of_a_run() -> None:
     listed = set(re.findall(r"^\| `([^`]+)` \|", config_page(), flags=re.MULTILINE))
     spec = RunSpec.model_validate(
-        {"model": {"path": "m"}, "data": {"domains": {"NAME": {"path": "a"}}, "evaluation": {"NAME": "b"}}}
+        {
+            "model": {"path": "m"},
+            "data": {"domains": {"NAME": {"path": "a"}}, "evaluation": {"NAME": "b"}},
+            "notify": {"quiet_hours": {"start": "22:00", "end": "07:00"}, "escalation": {"webhooks": ["https://a"]}},
+        }
     )
     sections = {name for name, value in spec if isinstance(value, BaseModel)}
     assert listed == _fields("", spec) - sections - {"data.domains.NAME", "data.evaluation.NAME"}
