@@ -29,7 +29,7 @@ class Redactor:
         known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
-    def __call__(self, _: Any, __: str, line: str) -> str:
+    def __call__(self, _: Any, __: str, line: Any) -> str:
         """The line with every secret hidden."""
         if self._known is not None:
             line = self._known.sub(HIDDEN, line)

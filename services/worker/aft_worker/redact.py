@@ -16,6 +16,6 @@ class Redactor:
     def __init__(self, settings: WorkerSettings) -> None:
         self._token = None if settings.token is None else settings.token.get_secret_value()
 
-    def __call__(self, _: Any, __: str, line: str) -> str:
+    def __call__(self, _: Any, __: str, line: Any) -> str:
         """The line with every secret hidden."""
         return SHAPES.sub(HIDDEN, line if self._token is None else line.replace(self._token, HIDDEN))
