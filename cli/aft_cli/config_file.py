@@ -69,8 +69,10 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         raise _whole_file(path, unreadable.strerror or str(unreadable), "a file that can be read") from unreadable
     except UnicodeDecodeError as binary:
         raise _whole_file(path, "bytes that are not UTF-8", "a text file in UTF-8") from binary
-    except yaml.YAMLError as broken:
+    except (yaml.YAMLError, ValueError) as broken:  # ValueError: a date of no calendar
         raise _whole_file(path, str(broken), "YAML or JSON") from broken
+    except RecursionError as deep:
+        raise _whole_file(path, "lists or mappings too deep to read", "YAML or JSON") from deep
     if not isinstance(values, dict):
         raise _whole_file(path, _shown(values), "fields and their values, as in `model: {path: …}`")
     return values

@@ -13,6 +13,7 @@ import uvicorn
 from aft_api.access.local import NoAuthentication, refuse_open_door
 from aft_api.app import create_app
 from aft_api.log_stream import LogStream
+from aft_api.redact import Redactor, secrets_in
 from aft_api.settings import Settings
 from aft_api.stop import Stop
 
@@ -36,13 +37,14 @@ def _collect_seldom() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def _write_logs() -> None:
+def _write_logs(settings: Settings) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             # The plain form of a traceback: the default one prints every local variable, and with them secrets.
             structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+            Redactor(secrets_in(settings)),
         ],
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, LogStream(sys.stdout))),
     )
@@ -50,8 +52,8 @@ def _write_logs() -> None:
 
 def main() -> int:
     """Serve until SIGINT or SIGTERM."""
-    _write_logs()
     settings, stop = Settings(), Stop()
+    _write_logs(settings)
     try:
         asyncio.run(refuse_open_door(settings))
     except NoAuthentication as error:

@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     """Port to listen on."""
     data_dir: Path = Path(".aft/api")
     """Folder of the SQLite files and, unless set apart, of the artifacts."""
-    database_url: str | None = None
+    database_url: str | None = Field(default=None, repr=False)
     """`postgresql://…` for production; None keeps SQLite files in `data_dir`."""
     artifacts_dir: Path | None = None
     """Folder of the per-run artifacts; None means `data_dir`/artifacts."""

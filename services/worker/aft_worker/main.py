@@ -13,6 +13,7 @@ from aft_worker.door import NoAuthentication, refuse_open_door
 from aft_worker.log_stream import LogStream
 from aft_worker.model.errors import FsdpDoesNotDivide
 from aft_worker.model.mesh import make_mesh
+from aft_worker.redact import Redactor
 from aft_worker.server import create_app
 from aft_worker.settings import WorkerSettings
 
@@ -24,7 +25,7 @@ def serve(settings: WorkerSettings) -> None:
         make_mesh(fsdp=settings.fsdp)
     except (FsdpDoesNotDivide, NoAuthentication) as error:
         sys.exit(str(error))  # Now, rather than as the problem of every run.
-    _write_logs_as_json()
+    _write_logs_as_json(settings)
     enable_compilation_cache(settings.compilation_cache)
     # uvicorn repeats the signal once it has shut down; without this it would end the process as if killed.
     signal.signal(signal.SIGTERM, _exit)
@@ -49,13 +50,14 @@ def _exit(_: int, __: FrameType | None) -> None:
     sys.exit(0)
 
 
-def _write_logs_as_json() -> None:
+def _write_logs_as_json(settings: WorkerSettings) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
+            Redactor(settings),
         ],
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, LogStream(sys.stderr))),
     )

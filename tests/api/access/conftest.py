@@ -34,16 +34,22 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-@pytest.fixture
-async def closed(tmp_path: Path, worker: SimulatedWorker, worker_url: str) -> AsyncIterator[Closed]:
-    """The API on the embedded store, with authentication required."""
-    upgrade(None, tmp_path)
-    store, tokens = open_store(None, tmp_path), {}
+async def made_tokens(data_dir: Path) -> dict[Role, NewToken]:
+    """A token of every role, in the embedded store of this folder."""
+    upgrade(None, data_dir)
+    store, tokens = open_store(None, data_dir), {}
     async with store.sessions.begin() as session:
         for role in Role:
             asked = TokenRequest(name=f"the {role}", role=role, days=1)
             tokens[role] = await make_token(session, asked, by="test", clock=utc_now)
     await store.engine.dispose()
+    return tokens
+
+
+@pytest.fixture
+async def closed(tmp_path: Path, worker: SimulatedWorker, worker_url: str) -> AsyncIterator[Closed]:
+    """The API on the embedded store, with authentication required."""
+    tokens = await made_tokens(tmp_path)
     settings = settings_for(
         tmp_path, None, worker_url, auth="required", worker_token=WORKER_TOKEN, requests_per_s=10_000
     )

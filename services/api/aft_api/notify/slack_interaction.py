@@ -77,7 +77,7 @@ def parse(raw_body: bytes) -> SlackAnswer:
     try:
         payload = json.loads(parse_qs(raw_body.decode())["payload"][0])
         return _answer_in(payload)
-    except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration, RecursionError) as error:
         raise UnreadableSlackClick("The request carries no click on an aft button.") from error
 
 

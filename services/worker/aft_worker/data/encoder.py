@@ -132,6 +132,6 @@ def _json_object(path: Path) -> dict[str, Any]:
         return {}
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TokenizerUnusable(f"{path} is not JSON: {error}.", path=str(path)) from error
     return fields if isinstance(fields, dict) else {}

@@ -31,7 +31,8 @@ def load_chat_template(model_dir: Path, tokenizer_config: Mapping[str, Any]) -> 
     special_tokens = {
         key: token["content"] if isinstance(token, dict) else token
         for key, token in tokenizer_config.items()
-        if key.endswith("_token") and (isinstance(token, str) or (isinstance(token, dict) and "content" in token))
+        if key.endswith("_token")
+        and (isinstance(token, str) or (isinstance(token, dict) and isinstance(token.get("content"), str)))
     }
     return ChatTemplate(_source(model_dir, tokenizer_config), special_tokens)
 
@@ -60,7 +61,9 @@ def _named(given: Any, path: Path) -> dict[str, str]:
         return {}
     if isinstance(given, str):
         return {"default": given}
-    if isinstance(given, list) and all(isinstance(one, dict) and {"name", "template"} <= one.keys() for one in given):
+    if isinstance(given, list) and all(
+        isinstance(one, dict) and "template" in one and isinstance(one.get("name"), str) for one in given
+    ):
         given = {one["name"]: one["template"] for one in given}
     if isinstance(given, dict) and all(isinstance(template, str) for template in given.values()):
         return dict(given)
@@ -74,7 +77,7 @@ def _named(given: Any, path: Path) -> dict[str, str]:
 def _json_template(path: Path) -> Any:
     try:
         fields = json.loads(_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TokenizerUnusable(f"{path} is not JSON; repair or remove it.", path=str(path)) from error
     return fields.get("chat_template") if isinstance(fields, dict) else fields
 

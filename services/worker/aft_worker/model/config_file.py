@@ -28,8 +28,10 @@ def read_config(model_dir: Path) -> DecoderConfig:
         raise ModelFileMissing(path, "it describes the architecture")
     try:
         raw = json.loads(path.read_text())
-    except json.JSONDecodeError as broken:
+    except (ValueError, RecursionError) as broken:
         raise InvalidModelConfig("(file)", str(broken), "valid JSON") from broken
+    if not isinstance(raw, Mapping):
+        raise InvalidModelConfig("(file)", type(raw).__name__, "an object with the settings of the model")
     return parse_config(raw)
 
 

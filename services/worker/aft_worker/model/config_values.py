@@ -1,9 +1,12 @@
 """ConfigValues: the entries of a config.json, each checked as it is read."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from aft_worker.model.errors import InvalidModelConfig
+
+LARGEST = sys.float_info.max
 
 
 class ConfigValues:
@@ -44,7 +47,7 @@ class ConfigValues:
     def one_of(self, key: str, allowed: Mapping[str, Any]) -> str:
         """A name that `allowed` has."""
         value = self._values.get(key)
-        if value not in allowed:
+        if not isinstance(value, str) or value not in allowed:
             raise InvalidModelConfig(key, value, f"one of {', '.join(allowed)}")
         return str(value)
 
@@ -57,6 +60,6 @@ class ConfigValues:
 
 def positive(key: str, value: object) -> float:
     """`value` as a number above 0; `key` is how an error names it."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= LARGEST:
         raise InvalidModelConfig(key, value, "a number above 0")
     return float(value)

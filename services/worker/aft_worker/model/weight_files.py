@@ -59,7 +59,7 @@ def _paths(model_dir: Path) -> list[Path]:
         return [single]
     if not index.is_file():
         raise ModelFileMissing(single, "it holds the weights (pickled .bin files are not read: convert to safetensors)")
-    names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    names = _shards_in(index)
     for name in names:
         if Path(name).name != name:  # a folder of weights must not name files elsewhere
             raise WeightMismatch(name, f"a path, in {index.name}", "the name of a file beside it")
@@ -68,6 +68,17 @@ def _paths(model_dir: Path) -> list[Path]:
         if not shard.is_file():
             raise ModelFileMissing(shard, f"{index.name} names it as a shard of the weights")
     return shards
+
+
+def _shards_in(index: Path) -> list[str]:
+    expected = "an object whose weight_map names a file for each tensor"
+    try:
+        named = json.loads(index.read_text())["weight_map"]
+        if isinstance(named, dict) and named and all(isinstance(name, str) for name in named.values()):
+            return sorted(set(named.values()))
+    except (ValueError, LookupError, TypeError, RecursionError) as broken:
+        raise WeightMismatch(index.name, f"not readable ({type(broken).__name__})", expected) from broken
+    raise WeightMismatch(index.name, "of another form", expected)
 
 
 def _open(path: Path) -> safe_open:

@@ -1,0 +1,45 @@
+"""Secrets in logs: replaced in the finished line, tracebacks and other people's messages included."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
+
+from aft_api.settings import Settings
+
+HIDDEN = "[hidden]"
+SHAPES = re.compile(
+    r"aft_[0-9a-f]{12}_[A-Za-z0-9_-]{20,}"  # our own tokens
+    r"|(?<=[Bb]earer )[^\s'\",]+"
+    r"|whsec_[A-Za-z0-9+/=]+"
+    r"|xox[a-z]-[A-Za-z0-9-]+"  # Slack's
+    r"|https://hooks\.slack\.com/[^\s'\"]+"  # an address that is a secret as a whole
+    r"|eyJ[A-Za-z0-9_-]+\.eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"  # a JWT
+    r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"  # a name and password in a URL
+)
+"""What a secret looks like that is not among the settings, such as one that a request brought."""
+
+
+class Redactor:
+    """structlog's last processor: takes the rendered line and gives it back without secrets."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, known))) if known else None
+
+    def __call__(self, _: Any, __: str, line: Any) -> str:
+        """The line with every secret hidden."""
+        if self._known is not None:
+            line = self._known.sub(HIDDEN, line)
+        return SHAPES.sub(HIDDEN, line)
+
+
+def secrets_in(settings: Settings) -> set[str]:
+    """Everything in the settings that nobody may read."""
+    found = {value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)}
+    if settings.database_url is not None:
+        password = urlsplit(settings.database_url).password
+        found |= {password, unquote(password)} if password else set()
+    return found

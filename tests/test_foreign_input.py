@@ -1,0 +1,193 @@
+"""Every parser of what strangers send takes anything, and answers in the words that it promises or not at all."""
+
+import asyncio
+import contextlib
+import json
+import math
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save
+
+from aft_api.access.rules import need_of
+from aft_api.notify.retry_after import LONGEST_S, retry_after_s
+from aft_api.notify.slack_interaction import BadSlackSignature, UnreadableSlackClick, parse, verify
+from aft_api.worker_client import WorkerClient, WorkerFailure
+from aft_cli.config_file import ConfigError, read_spec
+from aft_contracts import Answer, JobView, RunSpec, WindowResult, WorkerInfo
+from aft_worker.data.chat_template import ChatTemplate
+from aft_worker.data.encoder import load_encoder
+from aft_worker.data.template_files import load_chat_template
+from aft_worker.errors import WorkerError
+from aft_worker.model.config_file import read_config
+from aft_worker.model.families import FAMILIES
+from aft_worker.model.weight_files import WeightFiles
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+DEEP = b"[" * 5_000
+BYTES = st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()) | st.just(DEEP)
+quick = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def fields(*names: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects that have some of the fields that a parser looks for, with anything in them."""
+    return st.dictionaries(st.sampled_from(names), JSON, max_size=len(names))
+
+
+@quick
+@given(
+    st.text(max_size=60) | st.floats().map(str) | st.datetimes().map(lambda at: at.strftime("%a, %d %b %Y %H:%M:%S"))
+)
+@example("Thu, 01 Jan 99999 00:00:00 GMT")
+@example("Thu, 01 Jan 1970 00:00:00 +9999999999")
+@example("1e999")
+def test_retry_after(value: str) -> None:
+    wait_s = retry_after_s({"Retry-After": value}, NOW)
+    assert wait_s is None or (math.isfinite(wait_s) and 0 <= wait_s <= LONGEST_S)
+
+
+@quick
+@given(
+    st.binary(max_size=300),
+    st.dictionaries(st.sampled_from(["x-slack-signature", "x-slack-request-timestamp"]), st.text()),
+)
+def test_slack_signature(body: bytes, headers: Mapping[str, str]) -> None:
+    with pytest.raises(BadSlackSignature):
+        verify(body, headers, "secret", NOW)
+
+
+@quick
+@given(
+    BYTES
+    | JSON.map(lambda value: f"payload={quote_plus(json.dumps(value))}".encode())
+    | fields("actions", "user", "type").map(lambda value: f"payload={quote_plus(json.dumps(value))}".encode())
+)
+@example(b"payload=" + DEEP)
+def test_slack_payload(body: bytes) -> None:
+    with contextlib.suppress(UnreadableSlackClick):
+        assert parse(body).answer in Answer
+
+
+@quick
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | fields(*RunSpec.model_fields).map(
+    lambda value: json.dumps(value).encode()))  # fmt: skip
+@example(DEEP)
+@example(b"a: &a [*a]")
+@example(b"model: {path: '\\0'}\ndata: {domains: {a: {path: x}}}")
+def test_config_file(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_bytes(content)
+        with contextlib.suppress(ConfigError):
+            assert read_spec(path).name
+
+
+ANSWER = fields(*WorkerInfo.model_fields, *JobView[WindowResult].model_fields).map(
+    lambda value: json.dumps(value).encode()
+)
+
+
+@quick
+@given(
+    BYTES | ANSWER,
+    st.sampled_from([200, 202, 204, 302, 404, 500]),
+    st.sampled_from(["application/json", "application/problem+json", "text/html", "", "application/json; charset=x"]),
+)
+def test_answer_of_a_worker(content: bytes, status: int, media_type: str) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, content=content, headers={"content-type": media_type})
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+            client = WorkerClient(http, "http://worker")
+            for question in (client.info(), client.get("windows", "r:0:1"), client.loaded("r")):
+                with contextlib.suppress(WorkerFailure):
+                    await question
+
+    asyncio.run(ask())
+
+
+CONFIG = fields(
+    "hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size", "rope_scaling", "rope_parameters",
+    "intermediate_size", "num_key_value_heads", "hidden_act", "layer_types", "sliding_window", "head_dim",
+)  # fmt: skip
+
+
+@quick
+@given(
+    BYTES
+    | st.builds(
+        lambda kind, rest: json.dumps({"model_type": kind, **rest}).encode(),
+        st.sampled_from([*FAMILIES, "gemma3"]),
+        CONFIG,
+    )
+)
+def test_config_of_a_model(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_bytes(content)
+        with contextlib.suppress(WorkerError):
+            assert read_config(Path(folder)).heads > 0
+
+
+@quick
+@given(
+    BYTES,
+    BYTES | fields("chat_template", "eos_token", "bos_token").map(lambda value: json.dumps(value).encode()),
+    BYTES,
+)
+def test_tokenizer_and_its_config(tokenizer: bytes, config: bytes, template: bytes) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "tokenizer.json").write_bytes(tokenizer)
+        (folder / "tokenizer_config.json").write_bytes(config)
+        (folder / "chat_template.json").write_bytes(template)
+        with contextlib.suppress(WorkerError):
+            load_encoder(folder, max_length=8)
+        with contextlib.suppress(WorkerError):
+            assert isinstance(load_chat_template(folder, {}), ChatTemplate)
+
+
+WEIGHTS = save({"w": np.zeros(4, np.float32)})
+
+
+@quick
+@given(
+    st.binary(max_size=200)
+    | st.tuples(st.integers(0, len(WEIGHTS) - 1), st.integers(0, 255)).map(
+        lambda at: WEIGHTS[: at[0]] + bytes([at[1]]) + WEIGHTS[at[0] + 1 :]
+    )
+    | st.integers(0, len(WEIGHTS)).map(lambda end: WEIGHTS[:end])
+)
+def test_weights(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "model.safetensors").write_bytes(content)
+        with contextlib.suppress(WorkerError):
+            WeightFiles(Path(folder)).read("w", (4,))
+
+
+@quick
+@given(BYTES | fields("weight_map").map(lambda value: json.dumps(value).encode()))
+def test_index_of_weights(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "model.safetensors.index.json").write_bytes(content)
+        with contextlib.suppress(WorkerError):
+            WeightFiles(Path(folder))
+
+
+@given(st.text(max_size=10), st.text(max_size=60))
+def test_any_method_and_path_has_a_need(method: str, path: str) -> None:
+    assert need_of(method, path) is not None
