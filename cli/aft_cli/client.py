@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from aft_cli.errors import ApiError, api_unreachable, unexpected_answer
 from aft_contracts import (
@@ -42,6 +42,7 @@ from aft_contracts import (
     WorkerView,
 )
 
+PAGE = 200
 AnswerT = TypeVar("AnswerT")
 
 ANSWER_TIMEOUT_S = 30.0
@@ -51,6 +52,15 @@ PREVIEW_WAIT_S = 90.0
 VERIFY_TIMEOUT_S = 600.0
 SAMPLES_WAIT_S = 150.0
 """How much longer a report of samples may take: a worker reads the run's whole ledger for it."""
+
+
+class ReviewPage(BaseModel):
+    """A page of reviews."""
+
+    reviews: list[Review]
+    """Oldest first."""
+    next_after: str | None = None
+    """Where the next page begins."""
 
 
 class AftClient:
@@ -105,8 +115,14 @@ class AftClient:
         return self._ask(CommandRecord, "POST", f"/runs/{run_id}/commands", json=body, headers=headers)
 
     def commands(self, run_id: str) -> list[CommandRecord]:
-        """What a run was told."""
-        return self._ask_list(CommandRecord, "commands", f"/runs/{run_id}/commands")
+        """What a run was told, all pages of it."""
+        told: list[CommandRecord] = []
+        while True:
+            after = told[-1].seq if told else 0
+            page = self._ask_list(CommandRecord, "commands", f"/runs/{run_id}/commands", after=after, limit=PAGE)
+            told += page
+            if len(page) < PAGE:
+                return told
 
     def events(self, run_id: str, *, after: int = 0, limit: int | None = None, wait_s: float = 0.0) -> list[Event]:
         """Events later than `after`; waits up to `wait_s` for the first one."""
@@ -141,9 +157,17 @@ class AftClient:
         params = _query(order=order, domain=domain, limit=limit, format=form)
         return self._send("GET", f"/runs/{run_id}/samples", params=params, wait_s=SAMPLES_WAIT_S).content
 
-    def reviews(self, *, status: ReviewStatus | None = None, run_id: str | None = None) -> list[Review]:
-        """Questions to humans."""
-        return self._ask_list(Review, "reviews", "/reviews", status=status, run_id=run_id)
+    def reviews(self, *, state: ReviewStatus | None = None, run_id: str | None = None) -> list[Review]:
+        """Questions to humans, all pages of them; None asks for every state."""
+        found: list[Review] = []
+        after: str | None = None
+        while True:
+            params = _query(state=state or "all", run_id=run_id, after=after, limit=PAGE)
+            page = self._ask(ReviewPage, "GET", "/reviews", params=params)
+            found += page.reviews
+            after = page.next_after
+            if after is None:
+                return found
 
     def review(self, review_id: str) -> Review:
         """One question."""

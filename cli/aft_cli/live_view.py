@@ -9,9 +9,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from aft_cli.review_panel import review_panel
 from aft_cli.run_watch import RunPicture
 from aft_cli.sparkline import sparkline
-from aft_contracts import Event, EventKind, Repair, Review, RunStatus, StepRecord
+from aft_contracts import Event, EventKind, RunStatus, StepRecord
 
 EVENTS_SHOWN = 9
 STATUS_STYLES = {
@@ -29,6 +30,7 @@ EVENT_STYLES = {
     EventKind.REPAIR_CHOSEN: "green",
     EventKind.REVIEW_REQUESTED: "bold yellow",
     EventKind.REVIEW_DECIDED: "yellow",
+    EventKind.REVIEW_OVERDUE: "bold red",
     EventKind.RUN_FAILED: "bold red",
     EventKind.RUN_SUCCEEDED: "bold green",
     EventKind.WINDOW_FAILED: "red",
@@ -64,35 +66,6 @@ def event_line(event: Event) -> str:
     """One event in a line."""
     at_step = "" if event.step is None else f"step {event.step}: "
     return f"{event.at:%H:%M:%S}  {event.kind:<18}  {at_step}{event.message}"
-
-
-def review_panel(review: Review) -> Panel:
-    """A question, what is proposed, and how to answer."""
-    lines = Table.grid(padding=(0, 1))
-    lines.add_row(Text(review.question, style="bold"))
-    lines.add_row(Text(f"Proposal: {repair_words(review.proposal)}"))
-    for reason in review.proposal.reasons if review.proposal else ():
-        lines.add_row(Text(f"  because {reason}", style="dim"))
-    if review.decision is None:
-        lines.add_row(Text(f"Answer with: aft review approve {review.review_id}   (or reject)", style="yellow"))
-    else:
-        lines.add_row(
-            Text(f"{review.decision.answer} by {review.decided_by}. {review.decision.message}", style="green")
-        )
-    return Panel(lines, title=f"review {review.review_id}", border_style="yellow")
-
-
-def repair_words(repair: Repair | None) -> str:
-    """What a repair does, in words."""
-    if repair is None:
-        return "go on"
-    parts = [
-        f"roll back to step {repair.rollback_to_step}" if repair.rollback_to_step is not None else "",
-        f"blacklist {', '.join(repair.blacklist)}" if repair.blacklist else "",
-        f"learning rate x {repair.lr_factor:g}" if repair.lr_factor is not None else "",
-        f"clip norm {repair.clip_norm:g}" if repair.clip_norm is not None else "",
-    ]
-    return "; ".join(filter(None, parts)) or str(repair.kind)
 
 
 def _on_screen(pictures: Iterable[RunPicture], console: Console) -> Iterator[RunPicture]:

@@ -6,6 +6,7 @@ import typer
 
 from aft_cli import (
     checkpoint_commands,
+    command_commands,
     data_commands,
     notification_commands,
     review_commands,
@@ -42,11 +43,11 @@ for _command in (
     run_commands.resume,
     run_commands.interrupt,
     run_commands.stop,
-    run_commands.command,
     run_commands.events,
     run_commands.diagnose,
 ):
     app.command()(_command)
+app.add_typer(command_commands.app, name="command")
 app.add_typer(review_commands.app, name="review")
 app.add_typer(notification_commands.app, name="notifications")
 app.add_typer(data_commands.app, name="data")

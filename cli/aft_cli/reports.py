@@ -8,9 +8,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from aft_cli.live_view import STATUS_STYLES, repair_words
+from aft_cli.live_view import STATUS_STYLES
+from aft_cli.review_panel import repair_words
 from aft_contracts import (
     CheckpointView,
+    CommandRecord,
+    CommandStatus,
     DiagnosisReport,
     NotificationTarget,
     NotificationView,
@@ -76,10 +79,12 @@ def diagnosis_panel(report: DiagnosisReport) -> Panel:
 
 def reviews_table(reviews: Iterable[Review]) -> Table:
     """Questions, one a line."""
-    table = _table("review", "status", "asked", "proposal", ids={"review"})
+    table = _table("review", "status", "asked", "until", "proposal", ids={"review"})
     for review in reviews:
         asked = f"{review.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(review.review_id, review.status, asked, Text(repair_words(review.proposal)))
+        until = "" if review.deadline_at is None else f"{review.deadline_at:%Y-%m-%d %H:%M}"
+        late = Text(until, style="bold red" if review.is_overdue else "")
+        table.add_row(review.review_id, review.status, asked, late, Text(repair_words(review.proposal)))
     return table
 
 
@@ -104,6 +109,28 @@ def targets_table(targets: Iterable[NotificationTarget]) -> Table:
             state = f"paused for {one.paused_for_s or 0.0:.0f} s"
         table.add_row(one.target_id, Text(f"{one.channel} {one.target}"), state, Text(one.reason))
     return table
+
+
+def commands_table(told: Iterable[CommandRecord]) -> Table:
+    """What a run was told, one command a line."""
+    table = _table("at", "command", "by", "through", "status", "what came of it")
+    for record in told:
+        code = "" if record.problem is None else f" [{record.problem.code}]"
+        style = "red" if record.status is CommandStatus.REFUSED else ""
+        table.add_row(
+            f"{record.created_at:%Y-%m-%d %H:%M:%S}",
+            Text(_command_words(record)),
+            Text(record.given_by),
+            record.channel,
+            Text(record.status, style=style),
+            Text(f"{record.outcome}{code}"),
+        )
+    return table
+
+
+def _command_words(record: CommandRecord) -> str:
+    given = record.command.model_dump(mode="json", exclude={"kind", "repair"}, exclude_defaults=True)
+    return " ".join([record.command.kind, *(f"{name}={value}" for name, value in given.items())])
 
 
 def checkpoints_table(checkpoints: Iterable[CheckpointView], now: datetime) -> Table:

@@ -1,23 +1,20 @@
 """Commands that start, show and steer runs."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 from rich.console import Console
 
-from aft_cli.config_file import ConfigError, FieldFault, read_spec
+from aft_cli.config_file import read_spec
 from aft_cli.connection import client_of
 from aft_cli.errors import local_problem
 from aft_cli.json_output import print_json
 from aft_cli.live_view import event_line, show
 from aft_cli.reports import diagnosis_panel, run_panel, runs_table
 from aft_cli.run_watch import follow
-from aft_contracts import Answer, Command, CommandRecord, Event, Pause, Resume, RunStatus, Stop
+from aft_contracts import Answer, CommandRecord, Event, Pause, Resume, RunStatus, Stop
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RunArgument = Annotated[str, typer.Argument(help="The run's id.", metavar="RUN")]
@@ -107,22 +104,6 @@ def stop(ctx: typer.Context, run_id: RunArgument) -> None:
         report(client.send(run_id, Stop()))
 
 
-def command(
-    ctx: typer.Context,
-    run_id: RunArgument,
-    kind: Annotated[
-        str, typer.Argument(help="set_lr, set_grad_clip, skip_batch, blacklist_samples, set_mix, rollback, …")
-    ],
-    fields: Annotated[
-        str, typer.Option("--json", help="The command's fields, as in '{\"learning_rate\": 1e-5}'.")
-    ] = "{}",
-    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key twice is one command.")] = None,
-) -> None:
-    """Tell a run something."""
-    with client_of(ctx) as client:
-        report(client.send(run_id, _command_of(kind, fields), idempotency_key=key))
-
-
 def events(
     ctx: typer.Context,
     run_id: RunArgument,
@@ -152,28 +133,6 @@ def diagnose(ctx: typer.Context, run_id: RunArgument, as_json: JsonFlag = False)
 def report(record: CommandRecord) -> None:
     """Print what became of a command."""
     typer.echo(f"{record.command.kind}: {record.status}. {record.outcome}".rstrip())
-
-
-def _command_of(kind: str, fields: str) -> Command:
-    adapter: TypeAdapter[Command] = TypeAdapter(Command)
-    try:
-        values = json.loads(fields)
-    except json.JSONDecodeError:
-        values = None
-    if not isinstance(values, dict):
-        raise ConfigError("--json", [FieldFault(field="--json", given=fields, expected="a JSON object")])
-    try:
-        return adapter.validate_python(values | {"kind": kind})
-    except ValidationError as refused:
-        raise ConfigError(f"command {kind}", [_fault(error) for error in refused.errors()]) from refused
-
-
-def _fault(error: ErrorDetails) -> FieldFault:
-    if error["type"] == "union_tag_invalid":
-        return FieldFault(field="kind", given=repr(error["ctx"]["tag"]), expected=error["ctx"]["expected_tags"])
-    field = ".".join(str(part) for part in error["loc"][1:])
-    given = "nothing" if error["type"] == "missing" else repr(error["input"])
-    return FieldFault(field=field, given=given, expected=error["msg"].removeprefix("Input should be "))
 
 
 def _events(ctx: typer.Context, run_id: str, after: int, follow_them: bool) -> Iterator[Event]:

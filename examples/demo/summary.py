@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aft_cli.client import AftClient
-from aft_cli.live_view import repair_words
+from aft_cli.review_panel import repair_words
 from aft_contracts import Event, EventKind, Review, RunView, StepRecord, WindowView
 from examples.demo.dataset import PoisonedRow
 

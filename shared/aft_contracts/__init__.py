@@ -1,5 +1,6 @@
 """The language that aft's services speak: names, units and shapes, and nothing that does anything."""
 
+from .agent_inbox import ActionRequest, HumanInterrupt, HumanInterruptConfig, HumanResponse
 from .analysis import AnalysisResult, AnalysisSpec, Replay, ReplayVariant
 from .anomaly import Anomaly, AnomalyKind
 from .batch import Batch
@@ -89,6 +90,7 @@ __all__ = [
     "FINISHED",
     "MOVES",
     "PROTOCOL",
+    "ActionRequest",
     "AnalysisResult",
     "AnalysisSpec",
     "Anomaly",
@@ -133,6 +135,9 @@ __all__ = [
     "ExportSpec",
     "Heartbeat",
     "HeartbeatAnswer",
+    "HumanInterrupt",
+    "HumanInterruptConfig",
+    "HumanResponse",
     "JobChange",
     "JobRequest",
     "JobStatus",

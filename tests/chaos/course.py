@@ -42,7 +42,7 @@ def submit(system: System, spec: dict[str, Any], key: str) -> str:
 
 def answer_open_reviews(system: System) -> None:
     """Answer what is asked, once: go back two windows, and never draw the culprit again."""
-    response = system.ask_once("GET", "/reviews", params={"status": "open"})
+    response = system.ask_once("GET", "/reviews", params={"state": "open"})
     if response is None or response.status_code != 200:
         return
     for review in response.json()["reviews"]:

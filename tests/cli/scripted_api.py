@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from aft_contracts import (
     FINISHED,
     CheckpointView,
+    CommandRecord,
     Contract,
     DataPreview,
     Decision,
@@ -49,6 +50,7 @@ class ScriptedApi:
     reviews: dict[str, Review] = field(default_factory=dict)
     checkpoints: list[CheckpointView] = field(default_factory=list)
     commands: list[dict[str, Any]] = field(default_factory=list)
+    told: list[CommandRecord] = field(default_factory=list)
     samples: dict[ReportFormat, bytes] = field(default_factory=dict)
     sample_queries: list[dict[str, str]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -72,9 +74,7 @@ class ScriptedApi:
             review = self.reviews.get(match[1])
             return (200, review) if review else _problem(404, "review_not_found", f"There is no review {match[1]}.")
         if path == "/reviews":
-            return 200, {
-                "reviews": [one for one in self.reviews.values() if one.status == query.get("status", one.status)]
-            }
+            return 200, self._reviews(query["state"], query.get("after"))
         if path.startswith("/notifications") and (answer := self.outbox(method, path, query)):
             return 200, answer
         if path == "/workers":
@@ -90,6 +90,11 @@ class ScriptedApi:
         if run_id not in self.runs:
             return _problem(404, "run_not_found", f"There is no run {run_id!r}.")
         return self._about(self.runs[run_id], rest, method, query, body)
+
+    def _reviews(self, state: str, after: str | None) -> dict[str, Any]:
+        """One review a page."""
+        found = [one for one in self.reviews.values() if state in {"all", one.status} and one.review_id > (after or "")]
+        return {"reviews": found[:1], "next_after": found[0].review_id if len(found) > 1 else None}
 
     def _about(self, run: RunView, rest: str, method: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
         after = int(query.get("after", -1))
@@ -107,6 +112,8 @@ class ScriptedApi:
                 return 200, {"checkpoints": [one.model_copy(update=asked) for one in self.checkpoints]}
             case "samples":
                 return self._samples(query)
+            case "commands" if method == "GET":
+                return 200, {"commands": [told for told in self.told if told.seq > after]}
             case "commands" if method == "POST":
                 return self._command(run, body)
         return _problem(404, "route_not_found", rest)
@@ -129,7 +136,8 @@ class ScriptedApi:
             review = self.reviews[body["review_id"]]
             if review.status is ReviewStatus.DECIDED:
                 return _problem(409, "review_already_decided", f"Review {review.review_id} was already decided by ann.")
-            decision = Decision(answer=body["answer"], repair=body["repair"], message=body["message"])
+            answer = body.get("answer", "reject" if body["kind"] == "stop" else body["kind"])
+            decision = Decision(answer=answer, repair=body.get("repair"), message=body.get("message", ""))
             self.reviews[review.review_id] = review.model_copy(
                 update={"status": ReviewStatus.DECIDED, "decision": decision, "decided_by": "ann", "decided_at": AT}
             )

@@ -93,11 +93,6 @@ def test_status_lists_runs_and_shows_one(api: ScriptedApi, aft: Aft) -> None:
     [
         (["interrupt", "r1"], {"kind": "pause"}),
         (["stop", "r1"], {"kind": "stop", "review_id": None}),
-        (["command", "r1", "skip_batch", "--json", '{"step": 9}'], {"kind": "skip_batch", "step": 9}),
-        (
-            ["command", "r1", "set_lr", "--json", '{"learning_rate": 1e-5}'],
-            {"kind": "set_lr", "learning_rate": 1e-5, "rewarmup_steps": 0},
-        ),
     ],
 )
 def test_command_is_sent(api: ScriptedApi, aft: Aft, arguments: list[str], sent: dict[str, object]) -> None:
@@ -105,25 +100,6 @@ def test_command_is_sent(api: ScriptedApi, aft: Aft, arguments: list[str], sent:
     assert result.exit_code == 0, result.stderr
     assert api.commands == [sent]
     assert "pending" in result.stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["dance"], ["kind", "'dance'", "'set_lr'"]),
-        (["set_lr", "--json", '{"learning_rate": 0}'], ["learning_rate", "0", "greater than 0"]),
-        (["skip_batch"], ["step", "nothing"]),
-        (["set_lr", "--json", "{"], ["--json", "a JSON object"]),
-        (["set_lr", "--json", "[1]"], ["--json", "a JSON object"]),
-    ],
-)
-def test_command_that_cannot_be_is_refused_here(
-    api: ScriptedApi, aft: Aft, arguments: list[str], words: list[str]
-) -> None:
-    result = aft("command", "r1", *arguments)
-    assert result.exit_code == 2
-    assert [word for word in words if word not in result.stderr] == []
-    assert api.commands == []
 
 
 def test_command_for_a_finished_run_exits_1(api: ScriptedApi, aft: Aft) -> None:
@@ -142,30 +118,6 @@ def test_resume_of_a_waiting_run_asks_for_an_answer(api: ScriptedApi, aft: Aft) 
     assert aft("resume", "r1", "--answer", "reject").exit_code == 0
     assert api.reviews["v1"].decision is not None
     assert api.reviews["v1"].decision.answer == "reject"
-
-
-@pytest.mark.parametrize("answer", ["approve", "reject"])
-def test_review_is_answered_once(api: ScriptedApi, aft: Aft, answer: str) -> None:
-    _waiting(api)
-    assert "roll back to step 8; blacklist row-7" in aft("review", "list").stdout
-    shown = aft("review", "show", "v1").stdout
-    assert "Roll back to step 8?" in shown
-    assert "roll back to step 8; blacklist row-7" in shown
-    assert "It was applied." in shown
-    assert aft("review", answer, "v1", "-m", "yes").exit_code == 0
-    assert [(sent["review_id"], sent["answer"], sent["message"]) for sent in api.commands] == [("v1", answer, "yes")]
-    again = aft("review", answer, "v1")
-    assert again.exit_code == 1
-    assert "review_already_decided" in again.stderr
-    assert "v1" not in aft("review", "list").stdout
-
-
-def test_review_can_be_edited(api: ScriptedApi, aft: Aft) -> None:
-    _waiting(api)
-    assert aft("review", "edit", "v1", "--repair", '{"kind": "dream"}').exit_code == 2
-    repair = Repair(kind=RepairKind.CONTINUE, reasons=("It is fine.",))
-    assert aft("review", "edit", "v1", "--repair", repair.model_dump_json()).exit_code == 0
-    assert api.commands[-1]["repair"] == repair.model_dump(mode="json")
 
 
 def test_events_are_printed_oldest_first(api: ScriptedApi, aft: Aft) -> None:

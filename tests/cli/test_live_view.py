@@ -6,7 +6,8 @@ import math
 import pytest
 from rich.console import Console
 
-from aft_cli.live_view import repair_words, show
+from aft_cli.live_view import show
+from aft_cli.review_panel import repair_words
 from aft_cli.run_watch import RunPicture
 from aft_cli.sparkline import sparkline
 from aft_contracts import (

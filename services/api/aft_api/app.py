@@ -43,6 +43,7 @@ from aft_api.stop import Stop
 from aft_api.supervisor.feeds import open_feeds
 from aft_api.supervisor.fleet import RELEASE_WITHIN_S, Fleet
 from aft_api.supervisor.graph import build_loop
+from aft_api.supervisor.hearing import Hearing
 from aft_api.supervisor.saver import open_saver
 from aft_api.supervisor.workers import Workers
 from aft_api.workers import endpoints as workers_endpoints
@@ -131,7 +132,9 @@ def create_app(
             app.state.settings, app.state.store, app.state.clock, app.state.fleet = settings, store, clock, fleet
             app.state.stop = stop
             deadlines = Deadlines(store=store, settings=settings, clock=clock, stop=stop, on_answer=fleet.hear)
-            async with _background(fleet, deadlines, _dispatcher(settings, store, outside, stop, clock), on_broken):
+            hearing = Hearing(store=store, fleet=fleet, stop=stop)
+            dispatcher = _dispatcher(settings, store, outside, stop, clock)
+            async with _background(fleet, hearing, deadlines, dispatcher, on_broken):
                 log.info("api_started", store="sqlite" if store.is_sqlite else "postgres", workers=settings.worker_urls)
                 yield
             log.info("api_stopped")
@@ -178,7 +181,7 @@ async def _oidc(settings: Settings, stack: AsyncExitStack) -> Oidc | None:
 
 @asynccontextmanager
 async def _background(
-    fleet: Fleet, deadlines: Deadlines, dispatcher: Dispatcher, on_broken: OnBroken
+    fleet: Fleet, hearing: Hearing, deadlines: Deadlines, dispatcher: Dispatcher, on_broken: OnBroken
 ) -> AsyncIterator[None]:
     """Drive runs, keep deadlines and send messages meanwhile; a break of any is reported, for all of them end then."""
 
@@ -186,6 +189,7 @@ async def _background(
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(fleet.run(), name="fleet")
             tasks.create_task(fleet.watch.run(), name="watch")
+            tasks.create_task(hearing.run(), name="hearing")
             tasks.create_task(deadlines.run(), name="deadlines")
             tasks.create_task(dispatcher.run(), name="dispatcher")
 

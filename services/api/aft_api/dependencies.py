@@ -5,12 +5,14 @@ from typing import Annotated, cast
 from fastapi import Depends, Header, Request
 
 from aft_api.access.identity import Identity
+from aft_api.access.rules import may
 from aft_api.clock import Clock
 from aft_api.db.engine import Store
 from aft_api.runs.service import Caller
 from aft_api.settings import Settings
 from aft_api.stop import Stop
 from aft_api.supervisor.fleet import Fleet
+from aft_contracts import Role
 
 
 def get_store(request: Request) -> Store:
@@ -45,7 +47,9 @@ def get_caller(
 ) -> Caller:
     """Who asks, and through what."""
     identity = cast(Identity, request.state.identity)
-    return Caller(user=identity.user or x_aft_user, channel=x_aft_channel)
+    held = identity.role
+    roles = frozenset(str(role) for role in Role if held is not None and may(held, role))
+    return Caller(user=identity.user or x_aft_user, channel=x_aft_channel, roles=roles)
 
 
 StoreDep = Annotated[Store, Depends(get_store)]
@@ -54,3 +58,6 @@ FleetDep = Annotated[Fleet, Depends(get_fleet)]
 StopDep = Annotated[Stop, Depends(get_stop)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 CallerDep = Annotated[Caller, Depends(get_caller)]
+IdempotencyKey = Annotated[
+    str | None, Header(description="The same key and body are carried out once.", min_length=1, max_length=150)
+]

@@ -71,7 +71,7 @@ async def test_applied_poison_is_rolled_back_after_a_human_agreed(api: Api) -> N
     api.worker.poison = {EARLY_POISON}
     run_id = await api.start(repair={"ask_before_rollback": True})
     waiting = await api.until(run_id, "waiting")
-    [review] = (await api.client.get("/reviews", params={"status": "open"})).json()["reviews"]
+    [review] = (await api.client.get("/reviews", params={"state": "open"})).json()["reviews"]
     assert review["review_id"] == waiting["review_id"]
     assert review["proposal"]["blacklist"] == [EARLY_POISON]
     target = review["proposal"]["rollback_to_step"]
@@ -218,11 +218,13 @@ async def test_commands_hold_from_the_next_step_boundary_and_say_so(api: Api) ->
         ("skip_batch", {"step": 50}),
         ("blacklist_samples", {"sample_ids": ["s236"]}),
     ]:
-        assert (await api.command(run_id, kind, **body)).status_code == 202
+        accepted = await api.command(run_id, kind, **body)
+        assert accepted.status_code == 202
+        assert "at the next step boundary, at step" in accepted.json()["outcome"]
     run = await api.until(run_id, "succeeded", within_s=60)
     told = (await api.client.get(f"/runs/{run_id}/commands")).json()["commands"]
     assert [record["status"] for record in told] == ["applied"] * 4
-    assert all("holds from step" in record["outcome"] for record in told)
+    assert all(record["outcome"] == f"holds from step {record['applied_step']}" for record in told)
     assert run["schedule"]["rates"][-1]["scale"] == pytest.approx(0.5)
     assert run["schedule"]["clips"][-1]["max_norm"] == 0.5
     steps = (await api.client.get(f"/runs/{run_id}/steps")).json()["steps"]

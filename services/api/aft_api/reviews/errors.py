@@ -37,6 +37,18 @@ class ReviewAlreadyDecided(AftError):
         )
 
 
+class NoPicture(AftError):
+    """This review has no picture."""
+
+    status = HTTPStatus.NOT_FOUND
+
+    def __init__(self, review_id: str) -> None:
+        super().__init__(
+            f"Review {review_id} was asked before evidence was kept with questions; its diagnosis has the figures.",
+            review_id=review_id,
+        )
+
+
 class NoOpenReview(AftError):
     """The run asks nothing."""
 

@@ -65,6 +65,17 @@ async def list_reviews(
     return [_review(row) for row in await session.scalars(query)]
 
 
+async def asked_last(session: AsyncSession, run_id: str) -> str | None:
+    """The review that the run asks now, or else the one that it asked last; None while it has asked nothing."""
+    review_id: str | None = await session.scalar(
+        select(ReviewRow.review_id)
+        .where(ReviewRow.run_id == run_id)
+        .order_by((ReviewRow.status == ReviewStatus.OPEN).desc(), ReviewRow.created_at.desc(), ReviewRow.review_id)
+        .limit(1)
+    )
+    return review_id
+
+
 async def decide(
     session: AsyncSession, review_id: str, decision: Decision, *, by: str, via: str, clock: Clock
 ) -> Review:

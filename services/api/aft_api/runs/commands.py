@@ -120,6 +120,14 @@ async def pending_commands(session: AsyncSession, run_id: str) -> list[CommandRe
     return [record_of(row) for row in rows]
 
 
+async def all_pending(session: AsyncSession) -> set[tuple[str, str]]:
+    """(run id, command id) of every command that waits to be carried out."""
+    rows = await session.execute(
+        select(CommandRow.run_id, CommandRow.command_id).where(CommandRow.status == CommandStatus.PENDING)
+    )
+    return {(row.run_id, row.command_id) for row in rows}
+
+
 async def goes_on(session: AsyncSession, run_id: str, token: int, *, worker_id: str | None) -> bool:
     """Whether a running run is still driven under this lease, on this worker, and was told nothing; locks nothing."""
     told = {"run_id": run_id, "token": token, "worker_id": worker_id}

@@ -3,10 +3,10 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi import status as http
 
-from aft_api.dependencies import CallerDep, ClockDep, FleetDep, SettingsDep, StopDep, StoreDep
+from aft_api.dependencies import CallerDep, ClockDep, FleetDep, IdempotencyKey, SettingsDep, StopDep, StoreDep
 from aft_api.notify.outgoing import refuse_targets
 from aft_api.runs.commands import list_commands
 from aft_api.runs.diagnoses import list_diagnoses
@@ -37,9 +37,6 @@ from aft_contracts import (
 
 router = APIRouter(tags=["runs"])
 RunId = Annotated[str, Path(description="The run's id.", max_length=64)]
-IdempotencyKey = Annotated[
-    str | None, Header(description="The same key and body are carried out once.", min_length=1, max_length=150)
-]
 LOOK_AGAIN_S = 0.5
 MOST_SAMPLES = 10_000_000
 
@@ -80,10 +77,10 @@ class Diagnoses(Contract):
 
 
 class Commands(Contract):
-    """A list of commands."""
+    """A page of commands."""
 
     commands: tuple[CommandRecord, ...]
-    """Oldest first."""
+    """Oldest first, refused ones among them."""
 
 
 @router.post("/runs", status_code=http.HTTP_201_CREATED)
@@ -139,11 +136,16 @@ async def post_command(
 
 
 @router.get("/runs/{run_id}/commands")
-async def read_commands(run_id: RunId, store: StoreDep) -> Commands:
-    """Everything a run was told, and what became of it."""
+async def read_commands(
+    run_id: RunId,
+    store: StoreDep,
+    after: Annotated[int, Query(description="Only commands behind this seq.", ge=0, lt=2**62)] = 0,
+    limit: Annotated[int, Query(description="Most commands to list.", ge=1, le=1000)] = 200,
+) -> Commands:
+    """What a run was told: by whom, through what, when, and what came of it."""
     async with store.reads() as session:
         await get_run(session, run_id)
-        return Commands(commands=tuple(await list_commands(session, run_id)))
+        return Commands(commands=tuple(await list_commands(session, run_id, after_seq=after, limit=limit)))
 
 
 @router.get("/runs/{run_id}/events")

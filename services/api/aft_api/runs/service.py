@@ -12,7 +12,7 @@ from aft_api.errors import AftError
 from aft_api.healing.course import apply_command, apply_repair
 from aft_api.reviews.answer import Answering, decision_on, may_answer
 from aft_api.reviews.errors import MayNotAnswer, NoOpenReview, ReviewAlreadyDecided, ReviewNotFound
-from aft_api.reviews.repository import decide, get_review, list_reviews
+from aft_api.reviews.repository import asked_last, decide, get_review
 from aft_api.runs.commands import Given, add_command, add_refusal, find_command, pending_commands
 from aft_api.runs.errors import (
     AlreadyPaused,
@@ -173,8 +173,7 @@ async def _reviewed(session: AsyncSession, run: RunRow, command: Command, status
     if review_id is None:
         if isinstance(command, Stop) or (isinstance(command, Resume) and status is not RunStatus.WAITING):
             return None
-        still_open = await list_reviews(session, status=ReviewStatus.OPEN, run_id=run.run_id)
-        review_id = still_open[0].review_id if still_open else run.review_id
+        review_id = await asked_last(session, run.run_id)
     if review_id is None:
         if status in FINISHED:
             return None

@@ -77,12 +77,17 @@ class Fleet:
         """How many runs are driven here now."""
         return len(self._drives)
 
+    @property
+    def run_ids(self) -> set[str]:
+        """The runs that are driven here now."""
+        return set(self._drives)
+
     def wake(self) -> None:
         """Look for runs to drive now, not at the next round."""
         self._woken.set()
 
     def hear(self, run_id: str) -> None:
-        """A run was told something: whoever waits for its worker looks, and if nobody drives it somebody will."""
+        """A run was told something: its drive looks now, and if it has none it gets one."""
         self.wake()
         self.workers.feeds.nudge(run_id)
 
