@@ -34,6 +34,7 @@ class EventKind(StrEnum):
     REVIEW_REQUESTED = "review_requested"
     REVIEW_DECIDED = "review_decided"
     REVIEW_OVERDUE = "review_overdue"
+    REVIEW_WITHDRAWN = "review_withdrawn"
     REVIEW_ESCALATED = "review_escalated"
     COMMAND_APPLIED = "command_applied"
     COMMAND_REFUSED = "command_refused"

@@ -38,11 +38,14 @@ ToldKind = Literal[
     EventKind.RUN_STOPPED,
     EventKind.REVIEW_REQUESTED,
     EventKind.REVIEW_DECIDED,
+    EventKind.REVIEW_OVERDUE,
     EventKind.REVIEW_ESCALATED,
+    EventKind.REVIEW_WITHDRAWN,
 ]
 """What people are told of."""
 
-HourMinute = Annotated[str, BeforeValidator(_clock_words), AfterValidator(_as_time)]
+CLOCK_RULE, ZONE_RULE = AfterValidator(_as_time), AfterValidator(_known_zone)
+HourMinute = Annotated[str, BeforeValidator(_clock_words), CLOCK_RULE]
 
 
 class NotifyTargets(Contract):
@@ -63,7 +66,7 @@ class QuietHours(Contract):
     """When they begin, as "22:00" in `time_zone`."""
     end: HourMinute
     """When they end; earlier than `start` means the next day."""
-    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    time_zone: Annotated[str, ZONE_RULE] = "UTC"
     """IANA name of the time zone."""
     breaks_through: tuple[ToldKind, ...] = (EventKind.RUN_FAILED, EventKind.REVIEW_ESCALATED)
     """Kinds of messages that do not wait; nor does a question whose deadline passes before the quiet hours end."""
@@ -88,3 +91,8 @@ class NotifySpec(NotifyTargets):
     """When messages wait; None sends them at any hour."""
     escalation: Escalation | None = None
     """Who else is asked when nobody answers; None asks nobody else."""
+
+    @property
+    def every_webhook(self) -> tuple[str, ...]:
+        """All URLs that may be posted to."""
+        return self.webhooks + (() if self.escalation is None else self.escalation.webhooks)

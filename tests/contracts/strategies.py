@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types as limits
 from hypothesis import strategies as st
-from pydantic import StringConstraints, ValidationError
+from pydantic import AfterValidator, StringConstraints, ValidationError
 
 from aft_contracts import Contract, QuietHours
 from aft_contracts.contract import Measured
+from aft_contracts.notify import CLOCK_RULE, ZONE_RULE
 
 LARGEST_INT = 2**53
 MEASURED_MARKS = get_args(Measured)[1:]
@@ -63,6 +64,8 @@ def _values(annotation: Any, marks: tuple[Any, ...] = ()) -> st.SearchStrategy[A
 
 
 def _leaves(annotation: Any, marks: tuple[Any, ...]) -> st.SearchStrategy[Any]:
+    if any(mark in {CLOCK_RULE, ZONE_RULE} for mark in marks if isinstance(mark, AfterValidator)):
+        return st.sampled_from(["00:00", "22:30"] if CLOCK_RULE in marks else ["UTC", "Europe/Berlin"])
     if annotation is Any:
         return JSON_VALUES
     if annotation is str:

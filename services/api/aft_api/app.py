@@ -4,14 +4,16 @@ import asyncio
 import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 import httpx
 import structlog
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from aft_api import previews
 from aft_api import status as status_endpoints
@@ -24,13 +26,17 @@ from aft_api.artifacts import Artifacts
 from aft_api.clock import Clock, utc_now
 from aft_api.db.engine import Store, open_store
 from aft_api.db.migrate import upgrade
+from aft_api.notify import answer_endpoint, slack_endpoint
 from aft_api.notify import endpoints as notifications
-from aft_api.notify import slack_endpoint
+from aft_api.notify.answer import Answers
 from aft_api.notify.dispatcher import Dispatcher
+from aft_api.notify.links import Links
 from aft_api.notify.outbox import release_claims
 from aft_api.notify.outgoing import guarded_client
 from aft_api.notify.parcel import Sender
 from aft_api.notify.slack import SlackClient, SlackSender
+from aft_api.notify.slack_clicks import SlackClicks
+from aft_api.notify.slack_webhook import SlackWebhookSender
 from aft_api.notify.webhook import WebhookSender
 from aft_api.notify.webhook_secrets import WebhookSecrets
 from aft_api.problems import install_problem_handlers
@@ -133,8 +139,12 @@ def create_app(
             app.state.stop = stop
             deadlines = Deadlines(store=store, settings=settings, clock=clock, stop=stop, on_answer=fleet.hear)
             hearing = Hearing(store=store, fleet=fleet, stop=stop)
-            dispatcher = _dispatcher(settings, store, outside, stop, clock)
-            async with _background(fleet, hearing, deadlines, dispatcher, on_broken):
+            links, slack = _links(settings), _slack(settings, clock)
+            answers = Answers(store=store, clock=clock, on_answer=fleet.hear)
+            clicks = SlackClicks(answers, slack, settings.slack_approvers, stop)
+            app.state.answers, app.state.links, app.state.slack_clicks = answers, links, clicks
+            dispatcher = _dispatcher(settings, store, outside, slack, links, stop, clock)
+            async with _background(fleet, [hearing, deadlines, dispatcher, clicks], on_broken):
                 log.info("api_started", store="sqlite" if store.is_sqlite else "postgres", workers=settings.worker_urls)
                 yield
             log.info("api_stopped")
@@ -152,6 +162,7 @@ def create_app(
         access_endpoints.router,
         slack_endpoint.router,
         notifications.router,
+        answer_endpoint.router,
     ):
         app.include_router(router)
     return app
@@ -181,17 +192,16 @@ async def _oidc(settings: Settings, stack: AsyncExitStack) -> Oidc | None:
 
 @asynccontextmanager
 async def _background(
-    fleet: Fleet, hearing: Hearing, deadlines: Deadlines, dispatcher: Dispatcher, on_broken: OnBroken
+    fleet: Fleet, others: Sequence[Hearing | Deadlines | Dispatcher | SlackClicks], on_broken: OnBroken
 ) -> AsyncIterator[None]:
-    """Drive runs, keep deadlines and send messages meanwhile; a break of any is reported, for all of them end then."""
+    """Drive runs meanwhile, and do what `others` do; a break of any is reported, for all of them end then."""
 
     async def work() -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(fleet.run(), name="fleet")
             tasks.create_task(fleet.watch.run(), name="watch")
-            tasks.create_task(hearing.run(), name="hearing")
-            tasks.create_task(deadlines.run(), name="deadlines")
-            tasks.create_task(dispatcher.run(), name="dispatcher")
+            for other in others:
+                tasks.create_task(other.run(), name=type(other).__name__.lower())
 
     def report(task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -210,17 +220,54 @@ async def _background(
         await asyncio.wait([task], timeout=RELEASE_WITHIN_S)
 
 
-def _dispatcher(settings: Settings, store: Store, outside: httpx.AsyncClient, stop: Stop, clock: Clock) -> Dispatcher:
-    timeout_s, token = settings.notify_timeout_s, settings.slack_token
+def _dispatcher(
+    settings: Settings,
+    store: Store,
+    outside: httpx.AsyncClient,
+    slack: SlackClient | None,
+    links: Links | None,
+    stop: Stop,
+    clock: Clock,
+) -> Dispatcher:
+    timeout_s = settings.notify_timeout_s
     secrets = WebhookSecrets(
         None if settings.webhook_secret is None else settings.webhook_secret.get_secret_value(),
-        {host: secret.get_secret_value() for host, secret in settings.webhook_secrets.items()},
+        _revealed(settings.webhook_secrets),
     )
-    senders: dict[str, Sender] = {"webhook": WebhookSender(outside, secrets, clock=clock, timeout_s=timeout_s)}
-    if token is not None:
-        client = SlackClient(token.get_secret_value(), settings.slack_base_url, clock=clock, timeout_s=timeout_s)
-        senders["slack"] = SlackSender(client)
-    return Dispatcher(store=store, senders=senders, stop=stop, timeout_s=timeout_s, clock=clock)
+    senders: dict[str, Sender] = {
+        "webhook": WebhookSender(outside, secrets, links, clock=clock, timeout_s=timeout_s),
+        "slack_webhook": SlackWebhookSender(
+            _revealed(settings.slack_webhooks), links, clock=clock, timeout_s=timeout_s
+        ),
+    }
+    if slack is not None:
+        senders["slack"] = SlackSender(slack)
+    return Dispatcher(
+        store=store,
+        senders=senders,
+        stop=stop,
+        timeout_s=timeout_s,
+        public_url=settings.public_url,
+        clock=clock,
+    )
+
+
+def _slack(settings: Settings, clock: Clock) -> SlackClient | None:
+    if settings.slack_token is None:
+        return None
+    token, timeout_s = settings.slack_token.get_secret_value(), settings.notify_timeout_s
+    return SlackClient(token, settings.slack_base_url, clock=clock, timeout_s=timeout_s)
+
+
+def _links(settings: Settings) -> Links | None:
+    if settings.link_secret is None:
+        return None
+    secret, ttl = settings.link_secret.get_secret_value(), timedelta(hours=settings.link_ttl_h)
+    return Links(secret, settings.public_url, ttl=ttl)
+
+
+def _revealed(secrets: Mapping[str, SecretStr]) -> dict[str, str]:
+    return {name: secret.get_secret_value() for name, secret in secrets.items()}
 
 
 @contextmanager

@@ -8,6 +8,9 @@ from aft_api.access.identity import Identity
 from aft_api.access.rules import may
 from aft_api.clock import Clock
 from aft_api.db.engine import Store
+from aft_api.notify.answer import Answers
+from aft_api.notify.links import Links
+from aft_api.notify.slack_clicks import SlackClicks
 from aft_api.runs.service import Caller
 from aft_api.settings import Settings
 from aft_api.stop import Stop
@@ -40,6 +43,21 @@ def get_settings(request: Request) -> Settings:
     return cast(Settings, request.app.state.settings)
 
 
+def get_answers(request: Request) -> Answers:
+    """Answers to reviews from outside."""
+    return cast(Answers, request.app.state.answers)
+
+
+def get_links(request: Request) -> Links | None:
+    """Approve links; None when there is no secret to sign them."""
+    return cast(Links | None, request.app.state.links)
+
+
+def get_slack_clicks(request: Request) -> SlackClicks:
+    """Clicks in Slack, acted upon."""
+    return cast(SlackClicks, request.app.state.slack_clicks)
+
+
 def get_caller(
     request: Request,
     x_aft_user: Annotated[str, Header(description="Who asks, where no token says so.", max_length=200)] = "local",
@@ -61,3 +79,6 @@ CallerDep = Annotated[Caller, Depends(get_caller)]
 IdempotencyKey = Annotated[
     str | None, Header(description="The same key and body are carried out once.", min_length=1, max_length=150)
 ]
+AnswersDep = Annotated[Answers, Depends(get_answers)]
+LinksDep = Annotated[Links | None, Depends(get_links)]
+SlackClicksDep = Annotated[SlackClicks, Depends(get_slack_clicks)]

@@ -75,6 +75,12 @@ class Settings(BaseSettings):
     sends them unsigned."""
     webhook_secrets: dict[str, SecretStr] = {}
     """Secrets for single receivers instead, by `host` or `host:port`, as a JSON object."""
+    link_secret: SecretStr | None = Field(default=None, min_length=32)
+    """Secret of at least 32 characters that signs approve links; without it messages carry none."""
+    link_ttl_h: float = Field(default=72.0, gt=0, le=24 * 365)
+    """How long an approve link is good, in hours; never longer than the question's deadline."""
+    slack_webhooks: dict[str, SecretStr] = {}
+    """URLs of Slack incoming webhooks by the name that a run's spec calls them, as a JSON object."""
     slack_token: SecretStr | None = None
     """Bot token for Slack messages."""
     slack_signing_secret: SecretStr | None = None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aft_api.notify.message import Notification
-from aft_contracts import EventKind, Repair, RepairKind, Review, ReviewStatus
+from aft_contracts import EventKind, Option, Reject, Repair, RepairKind, Review, ReviewStatus
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -84,6 +84,10 @@ def review() -> Review:
         diagnosis_id="run1:0:4:d",
         question="Verdict data. Blacklisting chat-17 <b> & more. Approve?",
         proposal=Repair(kind=RepairKind.BLACKLIST, blacklist=("chat-17",), reasons=("the replay was clean without",)),
+        options=(
+            Option(name="go_on", command=Reject(review_id="run1:0:4:d:review"), effect="Changes nothing & trains on."),
+        ),
+        recommended="go_on",
         status=ReviewStatus.OPEN,
         created_at=AT,
     )

@@ -14,7 +14,6 @@ from aft_api.notify.errors import NotificationNotFound, NotificationPending, Tar
 from aft_api.notify.outbox import announce, claim_due, release_claims, settle
 from aft_api.notify.targets import disable, enable, list_targets, pause
 from aft_api.runs.service import Caller, start_run
-from aft_api.settings import Settings
 from aft_contracts import EventKind, NotificationState, Review, ReviewStatus, RunSpec
 from tests.api.conftest import spec_json
 
@@ -34,9 +33,7 @@ async def tell(
     review: Review | None = None,
 ) -> None:  # fmt: skip
     async with store.sessions.begin() as session:
-        await announce(
-            session, run_id, kind, key, key=key, settings=Settings(), clock=lambda: now or utc_now(), review=review
-        )
+        await announce(session, run_id, kind, key, key=key, clock=lambda: now or utc_now(), review=review)
 
 
 async def due(store: Store, **how: Any) -> list[OutboxRow]:

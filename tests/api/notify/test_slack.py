@@ -35,13 +35,15 @@ def test_a_review_arrives_with_evidence_link_and_buttons_that_carry_only_its_id(
         "C123",
     )
     assert body["metadata"]["event_payload"] == {"notification_id": notification().notification_id}
-    told, figures, asked, actions, links = body["blocks"]
+    told, figures, asked, options, actions, links = body["blocks"]
     assert told["text"]["text"].endswith("\nStep 44 was withheld &amp; needs a look.")
     assert "<http://aft.example/runs/run1|tune &lt;the&gt; model>" in told["text"]["text"]
     assert [field["text"] for field in figures["fields"]] == ["*step*\n44", "*score*\ninf"]
     assert asked["text"]["text"] == "Verdict data. Blacklisting chat-17 &lt;b&gt; &amp; more. Approve?"
-    assert [(button["action_id"], button["value"], button["style"]) for button in actions["elements"]] == [
+    assert "*go_on* (recommended): Changes nothing &amp; trains on." in options["text"]["text"]
+    assert [(button["action_id"], button["value"], button.get("style")) for button in actions["elements"]] == [
         ("aft_approve", "run1:0:4:d:review", "primary"),
+        ("aft_edit", "run1:0:4:d:review", None),
         ("aft_reject", "run1:0:4:d:review", "danger"),
     ]
     assert "http://aft.example/reviews/run1:0:4:d:review" in links["elements"][0]["text"]

@@ -9,13 +9,12 @@ from slack_sdk.signature import SignatureVerifier
 
 from aft_api.notify.slack_interaction import (
     BadSlackSignature,
-    SlackAnswer,
+    SlackClick,
     SlackUserNotAllowed,
     UnreadableSlackClick,
     parse,
     verify,
 )
-from aft_contracts import Answer
 
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -64,9 +63,28 @@ def test_anything_else_is_refused_with_401(body: bytes, headers: dict[str, str])
     assert refusal.value.status == 401
 
 
-@pytest.mark.parametrize(("action_id", "answer"), [("aft_approve", Answer.APPROVE), ("aft_reject", Answer.REJECT)])
-def test_a_click_says_who_answered_what(action_id: str, answer: Answer) -> None:
-    assert parse(click(action_id)) == SlackAnswer(review_id="run1:0:4:d:review", answer=answer, user_id="U1")
+@pytest.mark.parametrize(
+    ("action_id", "choice"), [("aft_approve", "approve"), ("aft_edit", None), ("aft_reject", "reject")]
+)
+def test_a_click_says_who_answered_what(action_id: str, choice: str | None) -> None:
+    body = click(action_id, channel={"id": "C1"}, trigger_id="t")
+    assert parse(body) == SlackClick(
+        review_id="run1:0:4:d:review", choice=choice, user_id="U1", channel="C1", trigger_id="t"
+    )
+
+
+def modal(**view: object) -> bytes:
+    values = {"choice": {"choice": {"selected_option": {"value": "go_on"}}}, "message": {"message": {"value": None}}}
+    whole = {"callback_id": "aft_edit", "private_metadata": "r1", "state": {"values": values}} | view
+    return urlencode({"payload": json.dumps({"type": "view_submission", "user": {"id": "U1"}, "view": whole})}).encode()
+
+
+def test_a_modal_says_which_option_was_chosen() -> None:
+    assert parse(modal()) == SlackClick(review_id="r1", choice="go_on", user_id="U1")
+
+
+def test_a_button_that_is_a_link_answers_nothing() -> None:
+    assert parse(click(actions=[{"action_id": "aft_approve", "value": "r1", "url": "http://aft/answer/x"}])) is None
 
 
 @pytest.mark.parametrize(
@@ -82,6 +100,10 @@ def test_a_click_says_who_answered_what(action_id: str, answer: Answer) -> None:
         click(actions=None),
         click(user=None),
         click(actions=["text"]),
+        modal(callback_id="another"),
+        modal(state={}),
+        modal(state=None),
+        modal(private_metadata="r1", state={"values": {"choice": {"choice": {"selected_option": None}}}}),
     ],
 )
 def test_a_body_without_our_click_is_unreadable(body: bytes) -> None:

@@ -21,6 +21,8 @@ Need = Role | Door
 RULES: dict[tuple[str, str], Need] = {
     ("GET", "/healthz"): Door.OPEN,
     ("POST", "/slack/interactions"): Door.OPEN,  # Slack's signature over the raw body
+    ("GET", "/answer/{token}"): Door.OPEN,  # the token in the address, signed and expiring
+    ("POST", "/answer/{token}"): Door.OPEN,
     ("POST", "/workers/{worker_id}/heartbeat"): Door.WORKER,
     ("GET", "/runs"): Role.VIEWER,
     ("POST", "/runs"): Role.OPERATOR,

@@ -46,6 +46,8 @@ class Dispatcher:
     stop: Stop
     timeout_s: float
     """What one attempt may take."""
+    public_url: str
+    """Where people reach this API."""
     clock: Clock = utc_now
     _busy: Counter[Target] = field(default_factory=Counter)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -94,7 +96,7 @@ class Dispatcher:
 
     async def _send(self, row: OutboxRow, claimed_s: float) -> Delivery | None:
         try:
-            message = Notification.model_validate(row.body)
+            message = self._with_urls(Notification.model_validate(row.body))
         except ValidationError as error:
             return refused(f"the message cannot be read: {error.error_count()} fields are wrong")
         sender = self.senders.get(row.channel)
@@ -107,6 +109,11 @@ class Dispatcher:
             log.warning("notification_left", seq=row.seq)  # frozen meanwhile: the claim may be somebody else's
             return None
         return await sender.send(parcel)
+
+    def _with_urls(self, message: Notification) -> Notification:
+        base, review = self.public_url.rstrip("/"), message.review
+        review_url = None if review is None else f"{base}/reviews/{review.review_id}"
+        return message.model_copy(update={"run_url": f"{base}/runs/{message.run_id}", "review_url": review_url})
 
     async def _parcel(self, row: OutboxRow, message: Notification) -> Parcel | Delivery:
         async with self.store.reads() as session:
@@ -128,8 +135,13 @@ class Dispatcher:
             message=message,
             review=review,
             thread=None if thread is None or thread.seq == row.seq else thread.receipt,
-            question=_posted(asked),
+            question=self._posted(asked),
         )
+
+    def _posted(self, row: OutboxRow | None) -> Posted | None:
+        if row is None or row.receipt is None:
+            return None
+        return Posted(message=self._with_urls(Notification.model_validate(row.body)), receipt=row.receipt)
 
     async def _settle(self, row: OutboxRow, delivery: Delivery) -> None:
         log.info("notification_attempted", key=_key(row), status=delivery.status, reason=delivery.reason)
@@ -159,12 +171,6 @@ def _outcome(row: OutboxRow, delivery: Delivery) -> tuple[NotificationState, flo
     if delivery.status is not DeliveryStatus.RETRY or delay_s is None:
         return NotificationState.FAILED, 0.0
     return NotificationState.PENDING, max(delay_s, delivery.after_s or 0.0)
-
-
-def _posted(row: OutboxRow | None) -> Posted | None:
-    if row is None or row.receipt is None:
-        return None
-    return Posted(message=Notification.model_validate(row.body), receipt=row.receipt)
 
 
 def _key(row: OutboxRow) -> str:

@@ -42,3 +42,32 @@ class TargetDisabled(AftError):
 
     def __init__(self, seq: int, reason: str) -> None:
         super().__init__(f"Notification {seq} cannot be replayed: {reason} first.", seq=seq)
+
+
+class NoSuchOption(AftError):
+    """The question has no such answer."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, review_id: str, choice: str, options: list[str]) -> None:
+        super().__init__(
+            f"Review {review_id} cannot be answered {choice!r}; its options are {', '.join(options) or 'none'}, "
+            "and approve and reject.",
+            review_id=review_id,
+            options=options,
+        )
+
+
+class FormUnreadable(AftError):
+    """The form cannot be read."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class SlackBusy(AftError):
+    """Too much is clicked at once, or the process is about to end."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+    def __init__(self) -> None:
+        super().__init__("The click was not taken. Click again in a moment.")

@@ -29,7 +29,7 @@ class Notification(BaseModel):
     """Ids and figures."""
     review: Review | None = None
     """The question that waits for an answer."""
-    run_url: str
-    """Where people see the run."""
+    run_url: str = ""
+    """Where people see the run; filled in when it is sent."""
     review_url: str | None = None
-    """Where people answer the question."""
+    """Where people see the question; filled in when it is sent."""

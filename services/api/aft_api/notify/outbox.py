@@ -1,6 +1,6 @@
 """The outbox: messages written with the fact they speak of, sent later, at least once, in order per run and target."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, exists, literal, not_, or_, select, update
@@ -15,7 +15,6 @@ from aft_api.notify.delivery import Delivery
 from aft_api.notify.message import Notification
 from aft_api.notify.quiet import quiet_until
 from aft_api.runs.repository import get_run
-from aft_api.settings import Settings
 from aft_contracts import EventKind, NotificationState, NotifySpec, NotifyTargets, QuietHours, Review, RunSpec
 
 Target = tuple[str, str]
@@ -29,7 +28,6 @@ async def announce(
     text: str,
     *,
     key: str,
-    settings: Settings,
     clock: Clock,
     review: Review | None = None,
 ) -> None:
@@ -39,15 +37,23 @@ async def announce(
     """
     run = await get_run(session, run_id, for_update=True)
     spec = RunSpec.model_validate(run.spec)
-    posting = _Posting(session=session, settings=settings, clock=clock, spec=spec, run_id=run_id, review=review)
+    posting = _Posting(session=session, clock=clock, spec=spec, run_id=run_id, review=review)
     message = posting.message(kind, text, key)
     targets = targets_of(spec.notify)
-    if review is not None and kind is not EventKind.REVIEW_REQUESTED:
+    if review is not None and kind in {EventKind.REVIEW_DECIDED, EventKind.REVIEW_WITHDRAWN}:
         targets = list(dict.fromkeys([*targets, *await _end_escalation(session, review.review_id)]))
     for target in targets:
         await posting.post(message, target)
     if kind is EventKind.REVIEW_REQUESTED and spec.notify.escalation is not None:
         await posting.post_escalation(spec.notify.escalation.after_s, text, key)
+
+
+async def announce_withdrawn(session: AsyncSession, reviews: Iterable[Review], *, clock: Clock) -> None:
+    """Tell whoever was asked that nobody need answer any more."""
+    for review in reviews:
+        text = "The question was taken back: its run has ended."
+        kind = EventKind.REVIEW_WITHDRAWN
+        await announce(session, review.run_id, kind, text, key=review.review_id, clock=clock, review=review)
 
 
 def targets_of(named: NotifyTargets) -> list[Target]:
@@ -65,7 +71,6 @@ class _Posting:
     """Writes messages of one run into its outbox."""
 
     session: AsyncSession
-    settings: Settings
     clock: Clock
     spec: RunSpec
     run_id: str
@@ -76,7 +81,6 @@ class _Posting:
         return self.spec.notify
 
     def message(self, kind: EventKind, text: str, key: str) -> Notification:
-        base, review = self.settings.public_url.rstrip("/"), self.review
         return Notification(
             notification_id=f"{self.run_id}_{kind}_{key}".replace(".", "_"),
             kind=kind,
@@ -84,15 +88,15 @@ class _Posting:
             run_name=self.spec.name,
             at=self.clock(),
             text=text,
-            review=review,
-            run_url=f"{base}/runs/{self.run_id}",
-            review_url=None if review is None else f"{base}/reviews/{review.review_id}",
+            review=self.review,
         )
 
     async def post(
         self, message: Notification, target: Target, *, after_s: float = 0.0, escalates: bool = False
     ) -> None:
         hold_s = hold_for_s(message, self.notify.quiet_hours, after_s)
+        if self._cannot_wait(message, after_s + hold_s):
+            hold_s = 0.0
         held_until = self.clock().timestamp() + after_s + hold_s if after_s + hold_s else 0.0
         channel, address = target
         is_new = await insert_once(
@@ -114,6 +118,11 @@ class _Posting:
         )
         if is_new and not held_until:
             await self._release_held(target)
+
+    def _cannot_wait(self, message: Notification, wait_s: float) -> bool:
+        """Whether it asks a question whose deadline passes meanwhile."""
+        deadline_at = None if self.review is None else self.review.deadline_at
+        return deadline_at is not None and deadline_at.timestamp() <= message.at.timestamp() + wait_s
 
     async def post_escalation(self, after_s: float, text: str, key: str) -> None:
         assert self.notify.escalation is not None

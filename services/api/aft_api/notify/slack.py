@@ -54,7 +54,7 @@ class SlackClient:
 
     def _refusal(self, error: SlackApiError) -> Delivery:
         response = error.response
-        status = int(getattr(response, "status_code", None) or getattr(response, "status", 0) or 0)
+        status = int(getattr(response, "status_code", 0) or getattr(response, "status", 0))
         code = str(response.get("error")) if hasattr(response, "get") else "no JSON"
         if status == 429 or status >= 500 or code in PASSING_ERRORS or code == "no JSON":
             headers = {name: str(value) for name, value in response.headers.items()}
@@ -71,7 +71,7 @@ class SlackSender:
     async def send(self, parcel: Parcel) -> Delivery:
         """One attempt. Never raises for what Slack or the network does."""
         message, asked = parcel.message, parcel.question
-        if message.kind not in {EventKind.REVIEW_REQUESTED, EventKind.REVIEW_ESCALATED} and asked is not None:
+        if message.kind in {EventKind.REVIEW_DECIDED, EventKind.REVIEW_WITHDRAWN} and asked is not None:
             edited = await self._edit(parcel, asked.message, asked.receipt)
             if edited is not None:
                 return edited

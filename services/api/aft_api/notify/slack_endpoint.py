@@ -1,44 +1,28 @@
-"""Slack's approve buttons: a verified click is a command like any other."""
+"""Slack's buttons and modals: a verified click is a command like any other."""
 
-import structlog
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 
-from aft_api.dependencies import ClockDep, FleetDep, SettingsDep, StoreDep
-from aft_api.errors import AftError
-from aft_api.notify.slack_interaction import BadSlackSignature, SlackUserNotAllowed, parse, verify
-from aft_api.reviews.repository import get_review
-from aft_api.runs.service import Caller, give_command
-from aft_contracts import Resume
+from aft_api.dependencies import ClockDep, SettingsDep, SlackClicksDep
+from aft_api.notify.slack_interaction import BadSlackSignature, parse, verify
 
-log = structlog.get_logger()
 router = APIRouter(tags=["slack"])
+LARGEST_BODY = 256 * 1024
 
 
 @router.post("/slack/interactions")
 async def post_interaction(
-    request: Request, store: StoreDep, clock: ClockDep, fleet: FleetDep, settings: SettingsDep
+    request: Request, clock: ClockDep, settings: SettingsDep, clicks: SlackClicksDep
 ) -> Response:
-    """Answer a review by a button in Slack."""
-    body = await request.body()
+    """Answer a review by a button or modal in Slack; acknowledged at once, whatever becomes of it."""
     if settings.slack_signing_secret is None:
         raise BadSlackSignature("AFT_SLACK_SIGNING_SECRET is not set, so no click can be trusted.")
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_BODY:
+            raise BadSlackSignature("The request is larger than any click.")
     verify(body, request.headers, settings.slack_signing_secret.get_secret_value(), clock())
     click = parse(body)
-    if click.user_id not in settings.slack_approvers:
-        raise SlackUserNotAllowed(click.user_id)
-    async with store.reads() as session:
-        review = await get_review(session, click.review_id)
-    try:
-        await give_command(
-            store,
-            review.run_id,
-            Resume(review_id=review.review_id, answer=click.answer),
-            command_id=None,
-            caller=Caller(user=f"slack:{click.user_id}", channel="slack"),
-            clock=clock,
-        )
-    except AftError as error:
-        log.info("slack_click_refused", review_id=click.review_id, code=error.problem.code)
-        raise
-    fleet.wake()
-    return Response(status_code=200)
+    said = None if click is None else await clicks.acknowledge(click)
+    return Response(status_code=200) if said is None else JSONResponse(said)

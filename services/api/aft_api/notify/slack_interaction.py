@@ -12,8 +12,7 @@ from slack_sdk.signature import Clock as SlackClock
 from slack_sdk.signature import SignatureVerifier
 
 from aft_api.errors import AftError
-from aft_api.notify.slack_blocks import ACTION_IDS
-from aft_contracts import Answer
+from aft_api.notify.slack_blocks import APPROVE, EDIT, REJECT
 
 
 class BadSlackSignature(AftError):
@@ -41,12 +40,19 @@ class UnreadableSlackClick(AftError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlackAnswer:
-    """Who clicked what."""
+class SlackClick:
+    """Who clicked what, and where Slack shows it."""
 
     review_id: str
-    answer: Answer
     user_id: str
+    choice: str | None
+    """approve, reject, or the option that was chosen in the modal; None asks for the modal."""
+    message: str = ""
+    """Words from the modal."""
+    channel: str | None = None
+    """Where the message stands; None in the modal."""
+    trigger_id: str | None = None
+    """Lets a modal be opened, for three seconds."""
 
 
 def verify(raw_body: bytes, headers: Mapping[str, str], signing_secret: str, now: datetime) -> None:
@@ -68,24 +74,44 @@ def verify(raw_body: bytes, headers: Mapping[str, str], signing_secret: str, now
         raise BadSlackSignature("The Slack signature is missing, wrong or older than five minutes.")
 
 
-def parse(raw_body: bytes) -> SlackAnswer:
-    """The click in the form body of a verified request.
+def parse(raw_body: bytes) -> SlackClick | None:
+    """The click in the form body of a verified request; None for one on a button that is a link.
 
     Raises:
-        UnreadableSlackClick: it holds no block action of ours.
+        UnreadableSlackClick: it holds no block action or modal of ours.
     """
     try:
         payload = json.loads(parse_qs(raw_body.decode())["payload"][0])
-        return _answer_in(payload)
+        return _submission_in(payload) if payload.get("type") == "view_submission" else _action_in(payload)
     except (ValueError, LookupError, TypeError, AttributeError, StopIteration, RecursionError) as error:
         raise UnreadableSlackClick("The request carries no click on an aft button.") from error
 
 
-def _answer_in(payload: Mapping[str, Any]) -> SlackAnswer:
-    answers = {action_id: answer for answer, action_id in ACTION_IDS.items()}
-    action = next(action for action in payload["actions"] if action["action_id"] in answers)
-    return SlackAnswer(
-        review_id=str(action["value"]), answer=answers[action["action_id"]], user_id=str(payload["user"]["id"])
+def _action_in(payload: Mapping[str, Any]) -> SlackClick | None:
+    choices = {APPROVE: "approve", EDIT: None, REJECT: "reject"}
+    action = next(action for action in payload["actions"] if action["action_id"] in choices)
+    if action.get("url"):
+        return None
+    channel, trigger_id = payload.get("channel", {}).get("id"), payload.get("trigger_id")
+    return SlackClick(
+        review_id=str(action["value"]),
+        user_id=str(payload["user"]["id"]),
+        choice=choices[action["action_id"]],
+        channel=None if channel is None else str(channel),
+        trigger_id=None if trigger_id is None else str(trigger_id),
+    )
+
+
+def _submission_in(payload: Mapping[str, Any]) -> SlackClick:
+    view = payload["view"]
+    if view["callback_id"] != EDIT:
+        raise ValueError("another modal")
+    values = view["state"]["values"]
+    return SlackClick(
+        review_id=str(view["private_metadata"]),
+        user_id=str(payload["user"]["id"]),
+        choice=str(values["choice"]["choice"]["selected_option"]["value"]),
+        message=str(values.get("message", {}).get("message", {}).get("value") or ""),
     )
 
 

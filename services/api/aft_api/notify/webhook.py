@@ -8,13 +8,15 @@ import httpx
 from pydantic import BaseModel, ConfigDict
 
 from aft_api.clock import Clock, utc_now
+from aft_api.notify.address import target_id_of
 from aft_api.notify.delivery import DELIVERED, Delivery, DeliveryStatus, refused, try_again
+from aft_api.notify.links import Links
 from aft_api.notify.message import Notification
 from aft_api.notify.outgoing import TargetRefused
 from aft_api.notify.parcel import Parcel
 from aft_api.notify.retry_after import retry_after_s
 from aft_api.notify.webhook_secrets import WebhookSecrets
-from aft_contracts import EventKind
+from aft_contracts import EventKind, ReviewStatus
 
 TIMEOUT_S = 15.0
 """What an attempt may take in all, from connecting to the status line."""
@@ -31,6 +33,8 @@ class WebhookPayload(BaseModel):
     """When it happened; the time of the attempt is in the header."""
     data: Notification
     """The notification."""
+    answer_url: str | None = None
+    """Page where the question is answered, once, by whoever has this address; None without a question or a secret."""
 
 
 class WebhookSender:
@@ -44,19 +48,26 @@ class WebhookSender:
         self,
         client: httpx.AsyncClient,
         secrets: WebhookSecrets,
+        links: Links | None = None,
         *,
         clock: Clock = utc_now,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._client = client
         self._secrets = secrets
+        self._links = links
         self._clock = clock
         self._timeout_s = timeout_s
 
     async def send(self, parcel: Parcel) -> Delivery:
         """One attempt. Never raises for what the receiver or the network does."""
         url, notification = parcel.address, parcel.message
-        payload = WebhookPayload(type=notification.kind, timestamp=notification.at, data=notification)
+        payload = WebhookPayload(
+            type=notification.kind,
+            timestamp=notification.at,
+            data=notification,
+            answer_url=self._answer_url(parcel),
+        )
         body = payload.model_dump_json()
         try:
             async with (
@@ -79,6 +90,13 @@ class WebhookSender:
             return try_again(f"no answer within {self._timeout_s:g} s")
         except httpx.HTTPError as error:
             return try_again(f"unreachable: {type(error).__name__}: {error}")
+
+    def _answer_url(self, parcel: Parcel) -> str | None:
+        # From the message as it was written, so that every attempt has the same body.
+        review = parcel.message.review
+        if self._links is None or review is None or review.status is not ReviewStatus.OPEN:
+            return None
+        return self._links.url(review, target_id_of("webhook", parcel.address))
 
     def _headers(self, url: str, notification_id: str, body: str) -> dict[str, str]:
         now = self._clock()

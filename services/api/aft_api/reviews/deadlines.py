@@ -86,6 +86,6 @@ class Deadlines:
             )  # fmt: skip
             await announce(
                 session, review.run_id, EventKind.REVIEW_OVERDUE, text,
-                key=review.review_id, settings=self.settings, clock=self.clock, review=review,
+                key=review.review_id, clock=self.clock, review=review,
             )  # fmt: skip
         log.info("review_overdue", review_id=review.review_id)

@@ -131,13 +131,15 @@ async def note_overdue(session: AsyncSession, review_id: str) -> bool:
     return cast(CursorResult[Any], outcome).rowcount == 1
 
 
-async def withdraw_reviews(session: AsyncSession, run_id: str) -> None:
-    """Take back what the run still asks: it has ended, and no answer would change anything."""
-    await session.execute(
+async def withdraw_reviews(session: AsyncSession, run_id: str) -> list[Review]:
+    """Take back what the run still asks: it has ended, and no answer would change anything. What it asked."""
+    withdrawn = await session.scalars(
         update(ReviewRow)
         .where(ReviewRow.run_id == run_id, ReviewRow.status == ReviewStatus.OPEN)
         .values(status=ReviewStatus.WITHDRAWN)
+        .returning(ReviewRow.review_id)
     )
+    return [await get_review(session, review_id) for review_id in withdrawn.all()]
 
 
 def _review(row: ReviewRow) -> Review:

@@ -94,7 +94,7 @@ async def post_run(
     idempotency_key: IdempotencyKey = None,
 ) -> RunView:
     """Start a run."""
-    refuse_targets(spec.notify.webhooks, settings.outgoing_allow)
+    refuse_targets(spec.notify.every_webhook, settings.outgoing_allow)
     await fleet.workers.check(spec)
     run_id = await start_run(store, spec, idempotency_key=idempotency_key, caller=caller, clock=clock)
     fleet.wake()

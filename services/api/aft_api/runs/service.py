@@ -10,6 +10,7 @@ from aft_api.db.engine import Store
 from aft_api.db.tables import RunRow
 from aft_api.errors import AftError
 from aft_api.healing.course import apply_command, apply_repair
+from aft_api.notify.outbox import announce
 from aft_api.reviews.answer import Answering, decision_on, may_answer
 from aft_api.reviews.errors import MayNotAnswer, NoOpenReview, ReviewAlreadyDecided, ReviewNotFound
 from aft_api.reviews.repository import asked_last, decide, get_review
@@ -193,13 +194,16 @@ async def _decide(
     if caller.channel != SYSTEM and not may_answer(review, caller.user, caller.roles):
         raise MayNotAnswer(review, caller.user)
     decision = decision_on(review, given.command)
-    await decide(session, review.review_id, decision, by=caller.user, via=caller.channel, clock=clock)
+    decided = await decide(session, review.review_id, decision, by=caller.user, via=caller.channel, clock=clock)
+    text = f"{caller.user} answered {decision.option or decision.answer} through {caller.channel}."
     await record(
-        session, review.run_id, EventKind.REVIEW_DECIDED,
-        f"{caller.user} answered {decision.option or decision.answer} through {caller.channel}.",
+        session, review.run_id, EventKind.REVIEW_DECIDED, text,
         key=review.review_id, clock=clock, step=step, review_id=review.review_id, answer=decision.answer,
         option=decision.option, decided_by=caller.user, decided_via=caller.channel,
     )  # fmt: skip
+    await announce(
+        session, review.run_id, EventKind.REVIEW_DECIDED, text, key=review.review_id, clock=clock, review=decided
+    )
 
 
 async def _refuse_impossible(session: AsyncSession, run: RunRow, command: Command) -> None:

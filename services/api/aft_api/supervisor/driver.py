@@ -15,7 +15,7 @@ from aft_api.artifacts import Artifacts
 from aft_api.db.engine import STORE_ERRORS
 from aft_api.db.fence import LeaseLost
 from aft_api.db.tables import RunRow
-from aft_api.notify.outbox import announce
+from aft_api.notify.outbox import announce, announce_withdrawn
 from aft_api.reviews.repository import get_review, withdraw_reviews
 from aft_api.runs.commands import goes_on, pending_commands, settle_command, settle_left
 from aft_api.runs.events import record
@@ -294,7 +294,7 @@ class Driver:
                 problem=problem.model_dump(mode="json"), wants_drive=False, review_id=None,
             )  # fmt: skip
             if moved:
-                await withdraw_reviews(session, self.run_id)
+                await announce_withdrawn(session, await withdraw_reviews(session, self.run_id), clock=self.ports.clock)
                 step = (await get_run(session, self.run_id)).step
                 await settle_left(session, self.run_id, RunStatus.FAILED, step=step, clock=self.ports.clock)
                 text = f"The run failed: {problem.detail}"
@@ -309,7 +309,7 @@ class Driver:
                 )
                 await announce(
                     session, self.run_id, EventKind.RUN_FAILED, text,
-                    key="end", settings=self.ports.settings, clock=self.ports.clock,
+                    key="end", clock=self.ports.clock,
                 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 from langgraph.runtime import Runtime
 
-from aft_api.notify.outbox import announce
+from aft_api.notify.outbox import announce, announce_withdrawn
 from aft_api.reviews.repository import withdraw_reviews
 from aft_api.runs.commands import settle_left
 from aft_api.runs.events import record
@@ -86,8 +86,8 @@ async def _close(ports: Ports, run_id: str, status: RunStatus, state: State) -> 
     kind = EventKind.RUN_STOPPED if status is RunStatus.STOPPED else EventKind.RUN_SUCCEEDED
     async with ports.store.sessions.begin() as session:
         if await move_run(session, run_id, status, ports.clock, wants_drive=False, problem=None, review_id=None):
-            await withdraw_reviews(session, run_id)
+            await announce_withdrawn(session, await withdraw_reviews(session, run_id), clock=ports.clock)
             await settle_left(session, run_id, status, step=state.get("step", 0), clock=ports.clock)
             text = f"The run {status} at step {state.get('step', 0)}."
             await record(session, run_id, kind, text, key="end", clock=ports.clock, step=state.get("step", 0))
-            await announce(session, run_id, kind, text, key="end", settings=ports.settings, clock=ports.clock)
+            await announce(session, run_id, kind, text, key="end", clock=ports.clock)

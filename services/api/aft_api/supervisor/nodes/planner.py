@@ -131,5 +131,5 @@ async def _ask_human(
         )  # fmt: skip
         await announce(
             session, report.run_id, EventKind.REVIEW_REQUESTED, review.question,
-            key=review.review_id, settings=ports.settings, clock=ports.clock, review=review,
+            key=review.review_id, clock=ports.clock, review=review,
         )  # fmt: skip
