@@ -137,7 +137,7 @@ def create_app(
             )
             app.state.settings, app.state.store, app.state.clock, app.state.fleet = settings, store, clock, fleet
             app.state.stop = stop
-            deadlines = Deadlines(store=store, settings=settings, clock=clock, stop=stop, on_answer=fleet.hear)
+            deadlines = Deadlines(store=store, clock=clock, stop=stop, on_answer=fleet.hear)
             hearing = Hearing(store=store, fleet=fleet, stop=stop)
             links, slack = _links(settings), _slack(settings, clock)
             answers = Answers(store=store, clock=clock, on_answer=fleet.hear)

@@ -12,7 +12,6 @@ from aft_api.notify.outbox import announce
 from aft_api.reviews.repository import due_reviews, note_overdue
 from aft_api.runs.events import record
 from aft_api.runs.service import SYSTEM, Caller, give_command
-from aft_api.settings import Settings
 from aft_api.stop import Stop
 from aft_contracts import EventKind, Review
 
@@ -32,7 +31,6 @@ class Deadlines:
     """
 
     store: Store
-    settings: Settings
     clock: Clock
     stop: Stop
     on_answer: Callable[[str], None]
