@@ -64,6 +64,10 @@ benchmarks: model ## Measure what aft costs and how fast it is; an hour or so, f
 bench-faults: $(INSTALLED) ## Measure how aft finds, explains and heals faults; SEEDS=20 takes hours on two cores
 	$(BIN)/python -m benchmarks.faults --seeds $(SEEDS) --json .cache/benchmarks/faults.json
 
+.PHONY: pictures
+pictures: $(INSTALLED) ## Make the two runs that docs/HEALING.md shows, and draw them
+	$(BIN)/python -m benchmarks.faults.pictures docs/images
+
 .PHONY: check
 check: $(INSTALLED) audit ## Lint, check the format, the types, the arrows between the packages, and for known weaknesses
 	$(BIN)/ruff check .

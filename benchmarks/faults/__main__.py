@@ -22,7 +22,7 @@ from benchmarks.faults.course_faults import COURSE_FAULTS
 from benchmarks.faults.data_faults import DATA_FAULTS
 from benchmarks.faults.machinery import Machinery
 from benchmarks.faults.outcome import AFT, Outcome, Outcomes, as_rows
-from benchmarks.faults.rules import RULES
+from benchmarks.faults.rules import RULES, Rule
 from benchmarks.faults.state_faults import STATE_FAULTS
 from benchmarks.faults.supervised import Supervised, supervised
 from benchmarks.faults.table import fill
@@ -43,15 +43,51 @@ def measure(report: Report, arguments: argparse.Namespace) -> None:
     seeds = range(first, first + (1 if report.quick else arguments.seeds))
     outcomes = Outcomes(arguments.outcomes)
     machinery = Machinery(code_version())
-    made = asyncio.run(_under_aft(cases, seeds, machinery, outcomes))
-    machinery.version = peer_version()
-    for seed in seeds:
-        # The undisturbed run of every seed is what the others are measured by.
-        for case in dict.fromkeys((Case, *(() if arguments.only_aft else cases))):
-            made += _under_rules(case, seed, machinery, outcomes)
+    if arguments.known:
+        made = _known(cases, seeds, outcomes)
+    else:
+        made = _made(cases, seeds, machinery, outcomes, only_aft=arguments.only_aft)
     fill(report, made, faults=[case.name for case in FAULTS], controls=[case.name for case in CONTROLS])
-    report.note(f"{len(seeds)} seeds; outcomes in {arguments.outcomes}.")
+    counts = {system: len({one.seed for one in made if one.system == system}) for system in _systems()}
+    report.note(f"Seeds: {', '.join(f'{system} {count}' for system, count in counts.items())}.")
+    report.note(f"Outcomes in {arguments.outcomes}.")
     report.outcomes = as_rows(made)
+
+
+def _made(
+    cases: Sequence[type[Case]], seeds: range, machinery: Machinery, outcomes: Outcomes, *, only_aft: bool
+) -> list[Outcome]:
+    """All runs: the undisturbed ones first, by which the others are measured, then aft's, then everybody else's."""
+    machinery.version = peer_version()
+    made = [one for seed in seeds for one in _under_rules(Case, seed, machinery, outcomes)]
+    machinery.version = code_version()
+    made += asyncio.run(_under_aft(cases, seeds, machinery, outcomes))
+    machinery.version = peer_version()
+    for seed in seeds if not only_aft else ():
+        for case in cases:
+            made += _under_rules(case, seed, machinery, outcomes) if case is not Case else []
+    return made
+
+
+def _known(cases: Sequence[type[Case]], seeds: range, outcomes: Outcomes) -> list[Outcome]:
+    """What was made before by this code: of each system the seeds of which every case is known."""
+    wanted: list[type[Case]] = [Case, *(case for case in cases if case is not Case)]
+    versions = {system: code_version() if system == AFT else peer_version() for system in _systems()}
+    made = []
+    for seed in seeds:
+        undisturbed = outcomes.find(Rule.name, Case.name, seed, versions[Rule.name])
+        for system in _systems() if undisturbed is not None else ():
+            found = [outcomes.find(system, case.name, seed, versions[system]) for case in wanted]
+            whole = [one for one in found if one is not None]
+            if len(whole) == len(wanted):
+                made += whole
+            elif system == Rule.name and undisturbed is not None:
+                made.append(undisturbed)
+    return made
+
+
+def _systems() -> list[str]:
+    return [AFT, *(rule.name for rule in RULES)]
 
 
 async def _under_aft(
@@ -98,6 +134,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-seed", type=int, default=0, help="the seed to begin with")
     parser.add_argument("--fault", action="append", metavar="NAME", help="only this fault or control; may be repeated")
     parser.add_argument("--only-aft", action="store_true", help="leave the rules of others out")
+    parser.add_argument("--known", action="store_true", help="make no run: the table of whole seeds made before")
     parser.add_argument(
         "--outcomes", type=Path, default=FOLDER / "outcomes.jsonl", help="where outcomes are kept as they come"
     )

@@ -51,10 +51,10 @@ class Machinery:
 
         A rule that would withhold no update has the run without supervision: it is not trained again.
         """
-        alone = self._trained(Rule(), case())
+        alone = self.trained(Rule(), case())
         return [self._with_alarms(alone, rule, case) for rule in rules]
 
-    def _with_alarms(self, alone: "_Trained", rule: Rule, case: Callable[[], Case]) -> Outcome:
+    def _with_alarms(self, alone: "Trained", rule: Rule, case: Callable[[], Case]) -> Outcome:
         rulings = [rule.rule(reading) for reading in alone.readings]
         if all(ruling.applied for ruling in rulings):
             return replace(
@@ -62,9 +62,10 @@ class Machinery:
                 system=rule.name,
                 alarms=tuple(step for step, ruling in enumerate(rulings) if ruling.alarm),
             )
-        return self._trained(type(rule)(), case()).outcome
+        return self.trained(type(rule)(), case()).outcome
 
-    def _trained(self, rule: Rule, case: Case) -> "_Trained":
+    def trained(self, rule: Rule, case: Case) -> "Trained":
+        """The case's run under a rule, in a plain loop."""
         started = time.perf_counter()
         with scratch_folder() as folder:
             spec = case_spec(case, folder, name=case.name)
@@ -97,7 +98,7 @@ class Machinery:
             loss=finite(self.held_out_loss(trainer, state)) if ended else None,
             seconds=time.perf_counter() - started,
         )
-        return _Trained(outcome=outcome, readings=readings)
+        return Trained(outcome=outcome, readings=readings)
 
     def held_out_loss(self, trainer: Trainer, state: TrainState) -> float:
         """Mean loss of the held-out rows, as the worker computes it."""
@@ -117,7 +118,7 @@ class Machinery:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Trained:
+class Trained:
     """A run of a plain loop, and what each of its steps measured."""
 
     outcome: Outcome

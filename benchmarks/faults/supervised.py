@@ -42,21 +42,25 @@ class Supervised:
     async def outcome(self, case: Case) -> Outcome:
         """What comes of the case's run."""
         started = time.perf_counter()
+        run_id, questions = await self.run(case)
+        return await self._told(run_id, case, questions, time.perf_counter() - started)
+
+    async def run(self, case: Case) -> tuple[str, int]:
+        """The case's run, ended, and how many questions it asked."""
         name = f"{case.name}-{case.seed}-{len(self.cases)}"
         self.cases[name] = case
         spec = case_spec(case, self._root / "data" / name, name=name)
         answer = await self._client.post("/runs", content=spec.model_dump_json())
         assert answer.status_code == 201, answer.text
         run_id = answer.json()["run_id"]
-        questions = await self._accompany(run_id, case)
-        return await self._told(run_id, case, questions, time.perf_counter() - started)
+        return run_id, await self._accompany(run_id, case)
 
     async def _accompany(self, run_id: str, case: Case) -> int:
         """Gives the operator's commands, answers questions, and waits for the end; how many questions there were."""
         commands, answered = list(case.commands), set[str]()
         deadline = time.monotonic() + MOST_SECONDS
         stopped = False
-        while (run := await self._get(f"/runs/{run_id}"))["status"] not in ENDED:
+        while (run := await self.get(f"/runs/{run_id}"))["status"] not in ENDED:
             while commands and run["step"] >= commands[0][0]:
                 await self._command(run_id, commands.pop(0)[1])
             review_id = run["review_id"]
@@ -71,10 +75,10 @@ class Supervised:
         return len(answered)
 
     async def _told(self, run_id: str, case: Case, questions: int, seconds: float) -> Outcome:
-        run = await self._get(f"/runs/{run_id}")
-        events = (await self._get(f"/runs/{run_id}/events?limit=1000"))["events"]
-        diagnoses = (await self._get(f"/runs/{run_id}/diagnoses"))["diagnoses"]
-        windows = (await self._get(f"/runs/{run_id}/windows"))["windows"]
+        run = await self.get(f"/runs/{run_id}")
+        events = (await self.get(f"/runs/{run_id}/events?limit=1000"))["events"]
+        diagnoses = (await self.get(f"/runs/{run_id}/diagnoses"))["diagnoses"]
+        windows = (await self.get(f"/runs/{run_id}/windows"))["windows"]
         truth = case.truth
         succeeded = run["status"] == "succeeded"
         losses = [evaluated["scores"]["held_out"]["loss"] for evaluated in run["evaluations"]]
@@ -108,7 +112,8 @@ class Supervised:
         answer = await self._client.post(f"/runs/{run_id}/commands", content=json.dumps(command))
         assert answer.status_code == 202, answer.text
 
-    async def _get(self, path: str) -> Any:
+    async def get(self, path: str) -> Any:
+        """What the API answers."""
         answer = await self._client.get(path)
         assert answer.status_code == 200, answer.text
         return answer.json()

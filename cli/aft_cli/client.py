@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from aft_cli.errors import ApiError, api_unreachable, unexpected_answer
 from aft_contracts import (
+    BlacklistEntry,
     Checkpoints,
     CheckpointView,
     Command,
@@ -139,6 +140,10 @@ class AftClient:
     def diagnoses(self, run_id: str) -> list[DiagnosisReport]:
         """What a run's incidents turned out to be."""
         return self._ask_list(DiagnosisReport, "diagnoses", f"/runs/{run_id}/diagnoses")
+
+    def blacklist(self, run_id: str) -> list[BlacklistEntry]:
+        """A run's bans, lifted ones among them."""
+        return self._ask_list(BlacklistEntry, "blacklist", f"/runs/{run_id}/blacklist")
 
     def checkpoints(self, run_id: str, *, verify: bool = False) -> tuple[CheckpointView, ...]:
         """A run's checkpoints on its worker's disk; with `verify` every file of them is read."""

@@ -104,7 +104,7 @@ def _figures(picture: RunPicture) -> Panel:
     if run.evaluations:
         scores = ", ".join(f"{domain} {score.loss:.4f}" for domain, score in run.evaluations[-1].scores.items())
         grid.add_row("held out", f"step {run.evaluations[-1].step}", scores)
-    grid.add_row("blacklist", f"{len(run.schedule.blacklist)} rows", "")
+    grid.add_row("blacklist", f"{len(run.schedule.banned)} rows", "")
     return Panel(grid, title=f"{run.name}  {run.run_id}", border_style=STATUS_STYLES[run.status])
 
 

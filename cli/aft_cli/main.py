@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from aft_cli import (
+    blacklist_commands,
     checkpoint_commands,
     command_commands,
     data_commands,
@@ -50,6 +51,7 @@ for _command in (
 app.add_typer(command_commands.app, name="command")
 app.add_typer(review_commands.app, name="review")
 app.add_typer(notification_commands.app, name="notifications")
+app.add_typer(blacklist_commands.app, name="blacklist")
 app.add_typer(data_commands.app, name="data")
 app.add_typer(checkpoint_commands.app, name="checkpoints")
 app.command()(service_commands.serve)

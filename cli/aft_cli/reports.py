@@ -11,13 +11,14 @@ from rich.text import Text
 from aft_cli.live_view import STATUS_STYLES
 from aft_cli.review_panel import repair_words
 from aft_contracts import (
+    BlacklistEntry,
     CheckpointView,
     CommandRecord,
     CommandStatus,
     DiagnosisReport,
     NotificationTarget,
     NotificationView,
-    Replay,
+    RepairState,
     Review,
     RunView,
     WorkerView,
@@ -37,7 +38,7 @@ def runs_table(runs: Iterable[RunView]) -> Table:
             f"{run.step}/{run.spec.optim.steps}",
             "" if run.loss is None else f"{run.loss:.4f}",
             str(run.generation),
-            str(len(run.schedule.blacklist)),
+            str(len(run.schedule.banned)),
             f"{run.created_at:%Y-%m-%d %H:%M}",
         )
     return table
@@ -54,7 +55,8 @@ def run_panel(run: RunView) -> Panel:
         scores = ", ".join(f"{domain} {score.loss:.4f}" for domain, score in scored.scores.items())
         grid.add_row(f"held out, step {scored.step}", scores)
     for entry in run.schedule.blacklist:
-        grid.add_row("blacklisted", Text(f"{entry.sample_id} from step {entry.step}: {entry.cause}"))
+        until = "" if entry.until_step is None else f" until {entry.until_step}"
+        grid.add_row("blacklisted", Text(f"{entry.sample_id} from step {entry.step}{until}: {entry.cause}"))
     if run.review_id is not None:
         grid.add_row("waits for", Text(f"aft review show {run.review_id}", style="yellow"))
     if run.export is not None:
@@ -73,7 +75,9 @@ def diagnosis_panel(report: DiagnosisReport) -> Panel:
         parts.append(Text(f"culprits: {', '.join(report.culprits)}", style="red"))
     parts += [_anomalies(report), _suspects(report)]
     if report.replays:
-        parts.append(_replays(report.replays, report.replay_seconds))
+        parts.append(_replays(report))
+    if report.repair is not None:
+        parts.append(Text(f"repair: {report.repair.kind}{_became(report)}", style="bold"))
     return Panel(Group(*parts), title=f"{report.diagnosis_id}  window {report.window_id}", border_style="magenta")
 
 
@@ -133,6 +137,15 @@ def _command_words(record: CommandRecord) -> str:
     return " ".join([record.command.kind, *(f"{name}={value}" for name, value in given.items())])
 
 
+def blacklist_table(entries: Iterable[BlacklistEntry]) -> Table:
+    """Bans, one a line."""
+    table = _table("sample", "from step", "until", "evidence", "cause", ids={"sample", "evidence"})
+    for entry in entries:
+        until = "" if entry.until_step is None else str(entry.until_step)
+        table.add_row(Text(entry.sample_id), str(entry.step), until, Text(entry.diagnosis_id or ""), Text(entry.cause))
+    return table
+
+
 def checkpoints_table(checkpoints: Iterable[CheckpointView], now: datetime) -> Table:
     """Checkpoints, one a line, with their age at `now`."""
     table = _table("gen", "step", "status", "size", "age", "damage")
@@ -190,12 +203,25 @@ def _suspects(report: DiagnosisReport) -> Table:
     return table
 
 
-def _replays(replays: Iterable[Replay], seconds: float) -> Table:
-    table = _table("replay", "masked", f"loss by step (replays took {seconds:.1f} s)")
-    for replay in replays:
+def _replays(report: DiagnosisReport) -> Table:
+    cost = f"{len(report.replays)} replays, {report.replay_steps} steps, {report.replay_seconds:.1f} s"
+    table = _table("replay", "masked", f"loss by step ({cost})")
+    for replay in report.replays:
         losses = ", ".join(f"{step.step}: {step.loss:.4g}" for step in replay.steps)
         table.add_row(replay.name, ", ".join(replay.masked_sample_ids) or "nothing", losses)
     return table
+
+
+def _became(report: DiagnosisReport) -> str:
+    match report.repair_state:
+        case RepairState.ON_PROBATION:
+            return f", on probation until step {report.probation_ends_step}"
+        case RepairState.PROVEN:
+            return f", proven at step {report.probation_ends_step}"
+        case RepairState.FAILED:
+            return ", failed its probation"
+        case None:
+            return ""
 
 
 def _age(seconds: float) -> str:

@@ -23,6 +23,7 @@ from .command import (
     SetMix,
     SkipBatch,
     Stop,
+    UnblacklistSamples,
 )
 from .contract import Contract, Measured, digest_of
 from .decision import Answer, Decision
@@ -211,6 +212,7 @@ __all__ = [
     "Suspect",
     "TokenRequest",
     "TokenView",
+    "UnblacklistSamples",
     "Verdict",
     "WindowPolicy",
     "WindowResult",

@@ -116,6 +116,14 @@ class BlacklistSamples(Contract):
     """Stable ids of the rows."""
 
 
+class UnblacklistSamples(Contract):
+    """Load these samples again from the next step on; every other sample stays in its place."""
+
+    kind: Literal["unblacklist_samples"] = "unblacklist_samples"
+    sample_ids: tuple[str, ...] = Field(min_length=1, max_length=10_000)
+    """Stable ids of rows that are banned."""
+
+
 class SetMix(Contract):
     """Change the mixture weights from the next step on."""
 
@@ -144,6 +152,7 @@ Command = Annotated[
     | SetGradClip
     | SkipBatch
     | BlacklistSamples
+    | UnblacklistSamples
     | SetMix
     | Rollback,
     Field(discriminator="kind"),

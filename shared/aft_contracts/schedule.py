@@ -21,14 +21,22 @@ class MixSegment(Contract):
 
 
 class BlacklistEntry(Contract):
-    """A sample that is never loaded again, from `step` on."""
+    """A sample that is not loaded from `step` on, until the ban is lifted."""
 
     sample_id: str
     """The row's stable id."""
     step: int = Field(ge=0)
     """First optimizer step that must not load it."""
     cause: str
-    """Why: the diagnosis or the command that put it here."""
+    """Why: the repair or the command that put it here."""
+    diagnosis_id: str | None = None
+    """The diagnosis whose replays convicted it; null where a human banned it without one."""
+    until_step: int | None = Field(default=None, ge=0)
+    """First optimizer step that may load it again; null while the ban holds."""
+
+    def holds_at(self, step: int) -> bool:
+        """Whether `step` must not load the sample."""
+        return self.step <= step and (self.until_step is None or step < self.until_step)
 
 
 class RateChange(Contract):
@@ -68,7 +76,7 @@ class Schedule(Contract):
     mix: tuple[MixSegment, ...] = ()
     """Mixture segments, oldest first; empty means the spec's weights throughout."""
     blacklist: tuple[BlacklistEntry, ...] = ()
-    """Samples that are never loaded again."""
+    """Samples that are not loaded; lifted bans stay, for the steps that they held in."""
     rates: tuple[RateChange, ...] = ()
     """Learning-rate changes, oldest first; the last one at or before a step holds."""
     clips: tuple[ClipChange, ...] = ()
@@ -93,7 +101,12 @@ class Schedule(Contract):
 
     def blacklist_at(self, step: int) -> frozenset[str]:
         """Ids that `step` must not load."""
-        return frozenset(entry.sample_id for entry in self.blacklist if entry.step <= step)
+        return frozenset(entry.sample_id for entry in self.blacklist if entry.holds_at(step))
+
+    @property
+    def banned(self) -> frozenset[str]:
+        """Ids whose ban was not lifted."""
+        return frozenset(entry.sample_id for entry in self.blacklist if entry.until_step is None)
 
     def rate_change_at(self, step: int) -> RateChange | None:
         """The learning-rate change that holds at `step`; None while the spec's own rate does."""
@@ -103,15 +116,28 @@ class Schedule(Contract):
         """The clip norm that holds at `step`; None while the spec's own does."""
         return next((change.max_norm for change in reversed(self.clips) if change.step <= step), None)
 
-    def with_blacklisted(self, sample_ids: Iterable[str], *, step: int, cause: str) -> "Schedule":
+    def with_blacklisted(
+        self, sample_ids: Iterable[str], *, step: int, cause: str, diagnosis_id: str | None = None
+    ) -> "Schedule":
         """The schedule that also bans `sample_ids` from `step` on; ids already banned keep their entry."""
-        known = {entry.sample_id for entry in self.blacklist}
         fresh = tuple(
-            BlacklistEntry(sample_id=sample_id, step=step, cause=cause)
+            BlacklistEntry(sample_id=sample_id, step=step, cause=cause, diagnosis_id=diagnosis_id)
             for sample_id in dict.fromkeys(sample_ids)
-            if sample_id not in known
+            if sample_id not in self.banned
         )
         return self._next(blacklist=self.blacklist + fresh)
+
+    def with_lifted(self, sample_ids: Iterable[str], *, step: int) -> "Schedule":
+        """The schedule that may load `sample_ids` again from `step` on; every other slot keeps its sample."""
+        lifted = frozenset(sample_ids)
+        return self._next(
+            blacklist=tuple(
+                entry.model_copy(update={"until_step": max(step, entry.step)})
+                if entry.sample_id in lifted and entry.until_step is None
+                else entry
+                for entry in self.blacklist
+            )
+        )
 
     def with_rate(self, scale: float, *, step: int, rewarmup_steps: int = 0) -> "Schedule":
         """The schedule whose learning rate is the spec's times `scale` from `step` on."""
@@ -147,4 +173,7 @@ _Change = TypeVar("_Change", MixSegment, BlacklistEntry, RateChange, ClipChange)
 
 
 def _not_after(step: int, change: _Change) -> _Change:
-    return change if change.step <= step else change.model_copy(update={"step": step})
+    changed = change if change.step <= step else change.model_copy(update={"step": step})
+    if isinstance(changed, BlacklistEntry) and changed.until_step is not None and changed.until_step > step:
+        return changed.model_copy(update={"until_step": step})
+    return changed

@@ -107,6 +107,8 @@ class ScriptedApi:
                 return 200, {"steps": [step for step in self.steps if step.step > after]}
             case "diagnoses":
                 return 200, {"diagnoses": self.diagnoses}
+            case "blacklist":
+                return 200, {"blacklist": list(run.schedule.blacklist)}
             case "checkpoints":
                 asked = {} if query["verify"] == "true" else {"verified": None, "damage": None}
                 return 200, {"checkpoints": [one.model_copy(update=asked) for one in self.checkpoints]}

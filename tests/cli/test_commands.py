@@ -16,9 +16,12 @@ from aft_contracts import (
     Problem,
     Repair,
     RepairKind,
+    RepairState,
+    Replay,
     Review,
     ReviewStatus,
     RunStatus,
+    Schedule,
     Suspect,
     Verdict,
 )
@@ -144,12 +147,53 @@ def test_diagnosis_is_shown_with_its_evidence(api: ScriptedApi, aft: Aft) -> Non
             verdict=Verdict.DATA,
             culprits=("row-7",),
             reasons=("Clean without row-7.",),
+            replays=(Replay(name="as_it_was", masked_sample_ids=(), steps=()),),
+            replay_steps=4,
+            replay_seconds=0.5,
+            repair=Repair(kind=RepairKind.BLACKLIST, blacklist=("row-7",), reasons=("The replay was clean.",)),
+            repair_state=RepairState.ON_PROBATION,
+            probation_ends_step=20,
         )
     ]
     shown = aft("diagnose", "r1").stdout
-    for words in ("verdict: data", "culprits: row-7", "Clean without row-7.", "non_finite", "withheld", "inf"):
+    for words in (
+        *("verdict: data", "culprits: row-7", "Clean without row-7.", "non_finite", "withheld", "inf"),
+        *("1 replays, 4 steps, 0.5 s", "repair: blacklist, on probation until step 20"),
+    ):
         assert words in shown
     assert json.loads(aft("diagnose", "r1", "--json").stdout)[0]["anomalies"][0]["value"] == "Infinity"
+
+
+def test_blacklist_is_listed_with_its_evidence_and_lifted(api: ScriptedApi, aft: Aft) -> None:
+    assert "No sample is blacklisted" in aft("blacklist", "list", "r1").stdout
+    schedule = (
+        Schedule()
+        .with_blacklisted(["row-1"], step=3, cause="command:c1")
+        .with_lifted(["row-1"], step=5)
+        .with_blacklisted(["row-7", "row-8"], step=6, cause="repair:d1", diagnosis_id="d1")
+    )
+    api.change(schedule=schedule)
+    shown = aft("blacklist", "list", "r1").output
+    assert [words for words in ("row-7", "row-8", "d1", "repair:d1") if words not in shown] == [], shown
+    assert "row-1" not in shown
+    entries = json.loads(aft("blacklist", "list", "r1", "--lifted", "--json").stdout)
+    assert [(entry["sample_id"], entry["until_step"]) for entry in entries] == [
+        ("row-1", 5), ("row-7", None), ("row-8", None),
+    ]  # fmt: skip
+    assert aft("blacklist", "remove", "r1", "row-7").exit_code == 0
+    assert aft("blacklist", "remove", "r1", "--all").exit_code == 0
+    assert api.commands == [
+        {"kind": "unblacklist_samples", "sample_ids": ["row-7"]},
+        {"kind": "unblacklist_samples", "sample_ids": ["row-7", "row-8"]},
+    ]
+
+
+@pytest.mark.parametrize("arguments", [(), ("row-7", "--all")])
+def test_lifting_bans_needs_either_names_or_all(api: ScriptedApi, aft: Aft, arguments: tuple[str, ...]) -> None:
+    refused = aft("blacklist", "remove", "r1", *arguments)
+    assert refused.exit_code != 0
+    assert "samples_or_all" in refused.stderr
+    assert api.commands == []
 
 
 def test_workers_are_listed(aft: Aft) -> None:

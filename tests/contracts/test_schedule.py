@@ -15,6 +15,7 @@ def _changed(schedule: Schedule, change: tuple[str, int]) -> Schedule:
     kind, step = change
     changes: dict[str, Callable[[], Schedule]] = {
         "blacklist": lambda: schedule.with_blacklisted([f"row-{step}"], step=step, cause="d1"),
+        "lift": lambda: schedule.with_lifted([entry.sample_id for entry in schedule.blacklist[:1]], step=step),
         "rate": lambda: schedule.with_rate(0.5, step=step),
         "clip": lambda: schedule.with_clip(2.0, step=step),
         "mix": lambda: schedule.with_mix({"a": 1.0}, step=step),
@@ -25,7 +26,7 @@ def _changed(schedule: Schedule, change: tuple[str, int]) -> Schedule:
 
 
 CHANGES = st.lists(
-    st.tuples(st.sampled_from(["blacklist", "rate", "clip", "mix", "skip", "rollback"]), STEPS), max_size=8
+    st.tuples(st.sampled_from(["blacklist", "lift", "rate", "clip", "mix", "skip", "rollback"]), STEPS), max_size=8
 )
 
 
@@ -48,6 +49,26 @@ def test_row_banned_twice_keeps_its_first_entry() -> None:
         BlacklistEntry(sample_id="a", step=5, cause="d1"),
         BlacklistEntry(sample_id="b", step=9, cause="d2"),
     )
+
+
+def test_lifted_ban_held_until_its_step_and_may_be_made_again() -> None:
+    banned = Schedule().with_blacklisted(["a", "b"], step=5, cause="repair:d1", diagnosis_id="d1")
+    lifted = banned.with_lifted(["a"], step=8)
+    assert [lifted.blacklist_at(step) for step in (4, 7, 8)] == [frozenset(), {"a", "b"}, {"b"}]
+    assert (lifted.banned, lifted.version) == ({"b"}, banned.version + 1)
+    assert {entry.diagnosis_id for entry in lifted.blacklist} == {"d1"}
+    again = lifted.with_blacklisted(["a", "b"], step=9, cause="d2")
+    assert [(entry.sample_id, entry.step, entry.until_step) for entry in again.blacklist] == [
+        ("a", 5, 8), ("b", 5, None), ("a", 9, None),
+    ]  # fmt: skip
+    assert again.blacklist_at(8) == {"b"}
+    assert again.blacklist_at(9) == {"a", "b"}
+
+
+@pytest.mark.parametrize(("target", "bans"), [(3, []), (6, [5]), (8, [5, 6, 7])])
+def test_rollback_keeps_a_lifted_ban_for_the_steps_it_held_in(target: int, bans: list[int]) -> None:
+    schedule = Schedule().with_blacklisted(["a"], step=5, cause="d1").with_lifted(["a"], step=8).rolled_back(target)
+    assert [step for step in range(12) if schedule.blacklist_at(step)] == bans
 
 
 def test_last_change_at_or_before_a_step_holds() -> None:
@@ -110,7 +131,8 @@ def test_any_course_keeps_its_promises(changes: list[tuple[str, int]], step: int
     reaches = [reach for _, reach in schedule.lineage(step)]
     assert reaches == sorted(reaches, reverse=True), "an ancestor never lies ahead of its descendant"
     assert [generation for generation, _ in schedule.lineage(step)] == list(range(schedule.generation, -1, -1))
-    assert schedule.blacklist_at(step) <= schedule.blacklist_at(step + 1), "a ban is never lifted"
+    lifted = {entry.sample_id for entry in schedule.blacklist if entry.until_step == step + 1}
+    assert schedule.blacklist_at(step) - lifted <= schedule.blacklist_at(step + 1), "no ban ends by itself"
     assert Schedule.model_validate_json(schedule.model_dump_json()) == schedule
 
 
@@ -120,5 +142,6 @@ def test_no_ban_is_lost_by_a_rollback(changes: list[tuple[str, int]], target: in
     schedule = Schedule()
     for change in changes:
         schedule = _changed(schedule, change)
-    banned = {entry.sample_id for entry in schedule.blacklist if entry.step >= target} | schedule.blacklist_at(target)
-    assert schedule.rolled_back(target).blacklist_at(target) == banned
+    rolled_back = schedule.rolled_back(target)
+    assert rolled_back.banned == schedule.banned
+    assert rolled_back.blacklist_at(target) == schedule.banned, "what was decided after the target holds from there"

@@ -163,6 +163,20 @@ def test_the_live_state_serves_a_branch_at_its_own_step(make_spec: MakeSpec, ope
     assert (session._live.step, session.seek(2, Schedule())) == (2, ())
 
 
+def test_a_lifted_ban_is_no_other_past_for_the_steps_before_it(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    banned = Schedule().with_blacklisted(["t3"], step=2, cause="d1")
+    lifted = banned.with_lifted(["t3"], step=8)
+    session = open_session(make_spec())
+    trained(session, 4, 8, schedule=banned)
+    live = session._live
+    assert live is not None
+    assert live.is_at(8, lifted)
+    assert not live.is_at(8, banned.with_lifted(["t3"], step=6))
+    going_on = session.train_window(window(8, 4, lifted, 2))
+    anew = trained(open_session(make_spec(), "anew"), 8, 12, schedule=lifted)
+    assert going_on.state_digest == anew.state_digest
+
+
 def test_a_changed_past_is_trained_anew(make_spec: MakeSpec, open_session: OpenSession) -> None:
     """A schedule that differs before the checkpoint's step does not lead to that checkpoint."""
     session = open_session(make_spec())

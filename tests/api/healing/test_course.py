@@ -24,6 +24,7 @@ from aft_contracts import (
     SetMix,
     SkipBatch,
     Stop,
+    UnblacklistSamples,
 )
 
 OPTIM = OptimSpec(learning_rate=1e-3, clip_norm=1.0, steps=100)
@@ -116,3 +117,11 @@ def test_what_cannot_be_done_is_refused_in_words(command: Command, words: str) -
     with pytest.raises(CommandImpossible, match=words) as refusal:
         commanded(command)
     assert (refusal.value.status, refusal.value.problem.code) == (409, "command_impossible")
+
+
+def test_a_ban_is_lifted_from_the_step_of_the_command_on() -> None:
+    banned = Schedule().with_blacklisted(["x", "y"], step=10, cause="d1")
+    lifted = apply_command(banned, UnblacklistSamples(sample_ids=("x",)), step=50, cause="c1", spec=SPEC)
+    assert (lifted.blacklist_at(49), lifted.blacklist_at(50)) == ({"x", "y"}, {"y"})
+    with pytest.raises(CommandImpossible, match="Not blacklisted: x, z"):
+        apply_command(lifted, UnblacklistSamples(sample_ids=("x", "y", "z")), step=51, cause="c2", spec=SPEC)

@@ -10,6 +10,7 @@ from aft_api.errors import AftError
 from aft_api.reviews.repository import ask
 from aft_api.runs.legality import RULINGS, status_after
 from aft_api.runs.repository import note_run
+from aft_api.runs.schedules import add_schedule
 from aft_api.runs.service import Caller, give_command
 from aft_contracts import (
     Approve,
@@ -24,11 +25,13 @@ from aft_contracts import (
     Resume,
     Rollback,
     RunStatus,
+    Schedule,
     SetGradClip,
     SetLearningRate,
     SetMix,
     SkipBatch,
     Stop,
+    UnblacklistSamples,
 )
 from tests.api.conftest import placed_run
 from tests.api.reviews.examples import question
@@ -45,6 +48,7 @@ COMMANDS: list[Command] = [
     SetGradClip(max_norm=0.5),
     SkipBatch(step=50),
     BlacklistSamples(sample_ids=("s1",)),
+    UnblacklistSamples(sample_ids=("s1",)),
     SetMix(weights={"chat": 2.0}),
     Rollback(step=0),
 ]
@@ -54,6 +58,7 @@ TOO_LATE = {RunStatus.SUCCEEDED: LATE, RunStatus.FAILED: LATE, RunStatus.STOPPED
 EXPECTED: dict[str, dict[RunStatus, str]] = {command.kind: {**UNFINISHED, **TOO_LATE} for command in COMMANDS}
 EXPECTED["resume"] |= {RunStatus.QUEUED: "nothing_to_resume", RunStatus.RUNNING: "nothing_to_resume"}
 EXPECTED["pause"] |= {RunStatus.PAUSED: "already_paused"}
+BANNED = Schedule().with_blacklisted(["s1"], step=0, cause="earlier")
 CALLER = Caller(user="ann", channel="cli")
 
 
@@ -70,6 +75,7 @@ async def test_every_cell_is_kept_to(store: Store, command: Command) -> None:
         run_id = await placed_run(store)
         async with store.sessions.begin() as session:
             await note_run(session, run_id, status=status)
+            await add_schedule(session, run_id, BANNED, cause="earlier", clock=utc_now)
             if status not in TOO_LATE:
                 await ask(session, question(run_id))
         came_of_it[status] = await outcome(store, run_id, command)

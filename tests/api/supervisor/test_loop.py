@@ -57,6 +57,44 @@ async def test_refused_poison_is_named_proven_blacklisted_and_never_loaded_again
     assert run["review_id"] is None
 
 
+async def test_ban_names_its_evidence_and_is_lifted_without_moving_anybody(api: Api) -> None:
+    api.worker.poison = {LATE_POISON}
+    run_id = await api.start(optim={"steps": 240, "batch_size": 4})
+    while not (await api.client.get(f"/runs/{run_id}/blacklist")).json()["blacklist"]:
+        await api.run(run_id)
+    [report] = (await api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
+    [entry] = (await api.client.get(f"/runs/{run_id}/blacklist")).json()["blacklist"]
+    assert (entry["sample_id"], entry["diagnosis_id"], entry["until_step"]) == (
+        LATE_POISON, report["diagnosis_id"], None,
+    )  # fmt: skip
+    api.worker.poison = set()
+    assert (await api.command(run_id, "unblacklist_samples", sample_ids=[LATE_POISON])).status_code == 202
+    await api.until(run_id, "succeeded")
+    [entry] = (await api.client.get(f"/runs/{run_id}/blacklist")).json()["blacklist"]
+    assert entry["step"] < entry["until_step"] <= 130
+    drawn = [
+        {sample["sample_id"] for sample in step["samples"]}
+        for window in (await api.client.get(f"/runs/{run_id}/windows")).json()["windows"]
+        for step in window["result"]["metrics"]["steps"]
+    ]
+    assert [step for step, ids in enumerate(drawn) if LATE_POISON in ids] == [30, 130, 230]
+    assert len(drawn) == 240
+    [again] = [await api.command(run_id, "unblacklist_samples", sample_ids=[LATE_POISON])]
+    assert (again.status_code, again.json()["code"]) == (409, "run_finished")
+
+
+async def test_ban_that_a_human_agreed_to_names_the_diagnosis_too(local_api: Api) -> None:
+    local_api.worker.poison = {EARLY_POISON}
+    run_id = await local_api.start(repair={"ask_before_rollback": True})
+    await local_api.until(run_id, "waiting")
+    unknown = await local_api.command(run_id, "unblacklist_samples", sample_ids=["s1"])
+    assert (unknown.status_code, unknown.json()["code"]) == (409, "command_impossible")
+    await local_api.command(run_id, "resume", answer="approve")
+    await local_api.until(run_id, "succeeded")
+    [entry] = (await local_api.client.get(f"/runs/{run_id}/blacklist")).json()["blacklist"]
+    assert entry["diagnosis_id"] == f"{run_id}:0:1:d"
+
+
 async def test_two_poisoned_rows_far_apart_in_one_window_are_both_found(local_api: Api) -> None:
     local_api.worker.poison = {LATE_POISON, "s157"}
     run_id = await local_api.start()

@@ -99,6 +99,20 @@ def test_a_second_ban_keeps_the_substitutes_of_the_first(first: int, second: int
         assert new == old or plan.sample_id(old) == f"a{second}"
 
 
+@settings(deadline=None, max_examples=40)
+@given(row=st.integers(0, 8), other=st.integers(0, 8), step=st.integers(0, 12), held=st.integers(0, 12))
+def test_a_lifted_ban_leaves_no_trace_behind_it_and_moves_no_other(row: int, other: int, step: int, held: int) -> None:
+    plan = plan_of({"a": 9, "b": 30})
+    kept = Schedule().with_blacklisted([f"a{other}"], step=0, cause="test")
+    banned = kept.with_blacklisted([f"a{row}"], step=step, cause="test")
+    lifted = banned.with_lifted([f"a{row}"], step=step + held) if row != other else kept
+    before, during, after = (drawn(plan, range(30), course) for course in (kept, banned, lifted))
+    changes = (step + held) * 4
+    if row != other:
+        assert after[:changes] == during[:changes]
+    assert after[changes:] == before[changes:]
+
+
 def test_steps_may_be_asked_in_any_order() -> None:
     plan = plan_of({"a": 9, "b": 30})
     schedule = Schedule().with_mix({"a": 1, "b": 5}, step=7).with_blacklisted(["a1"], step=3, cause="test")

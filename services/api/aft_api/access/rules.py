@@ -33,6 +33,7 @@ RULES: dict[tuple[str, str], Need] = {
     ("GET", "/runs/{run_id}/steps"): Role.VIEWER,
     ("GET", "/runs/{run_id}/windows"): Role.VIEWER,
     ("GET", "/runs/{run_id}/diagnoses"): Role.VIEWER,
+    ("GET", "/runs/{run_id}/blacklist"): Role.VIEWER,
     ("GET", "/runs/{run_id}/checkpoints"): Role.VIEWER,
     ("GET", "/runs/{run_id}/samples"): Role.VIEWER,
     ("GET", "/reviews"): Role.VIEWER,

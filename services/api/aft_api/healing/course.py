@@ -16,13 +16,16 @@ from aft_contracts import (
     SetLearningRate,
     SetMix,
     SkipBatch,
+    UnblacklistSamples,
 )
 
 
-def apply_repair(schedule: Schedule, repair: Repair, *, step: int, cause: str, spec: OptimSpec) -> Schedule:
+def apply_repair(
+    schedule: Schedule, repair: Repair, *, step: int, cause: str, spec: OptimSpec, diagnosis_id: str | None = None
+) -> Schedule:
     """The schedule after `repair`, which holds from `step` on, or from the step it rolls back to.
 
-    `cause` is the diagnosis or decision that the blacklist entries name.
+    `cause` is the repair or decision that the blacklist entries name, `diagnosis_id` their evidence.
 
     Raises:
         CommandImpossible: the repair rolls forward, or is an escalation, which only carries a proposal.
@@ -31,7 +34,7 @@ def apply_repair(schedule: Schedule, repair: Repair, *, step: int, cause: str, s
         raise CommandImpossible("An escalation is a question and changes nothing; apply its proposal.", cause=cause)
     if repair.rollback_to_step is not None:
         schedule, step = _rolled_back(schedule, repair.rollback_to_step, step), repair.rollback_to_step
-    schedule = _blacklisted(schedule, repair.blacklist, step, cause)
+    schedule = _blacklisted(schedule, repair.blacklist, step, cause, diagnosis_id)
     if repair.lr_factor is not None or repair.rewarmup_steps > 0:
         change = schedule.rate_change_at(step)
         scale = (change.scale if change else 1.0) * (repair.lr_factor or 1.0)
@@ -58,6 +61,8 @@ def apply_command(schedule: Schedule, command: Command, *, step: int, cause: str
             return _skipping(schedule, skipped, step, spec.optim.steps)
         case BlacklistSamples(sample_ids=sample_ids):
             return _blacklisted(schedule, sample_ids, step, cause)
+        case UnblacklistSamples(sample_ids=sample_ids):
+            return _lifted(schedule, sample_ids, step)
         case SetMix(weights=weights):
             return schedule.with_mix(_merged_mix(weights, weights_at(schedule, step, spec)), step=step)
         case Rollback(step=target):
@@ -86,11 +91,22 @@ def _skipping(schedule: Schedule, skipped: int, step: int, last: int) -> Schedul
     return schedule.with_skipped(skipped)
 
 
-def _blacklisted(schedule: Schedule, sample_ids: tuple[str, ...], step: int, cause: str) -> Schedule:
-    known = {entry.sample_id for entry in schedule.blacklist}
-    if known.issuperset(sample_ids):
+def _blacklisted(
+    schedule: Schedule, sample_ids: tuple[str, ...], step: int, cause: str, diagnosis_id: str | None = None
+) -> Schedule:
+    if schedule.banned.issuperset(sample_ids):
         return schedule
-    return schedule.with_blacklisted(sample_ids, step=step, cause=cause)
+    return schedule.with_blacklisted(sample_ids, step=step, cause=cause, diagnosis_id=diagnosis_id)
+
+
+def _lifted(schedule: Schedule, sample_ids: tuple[str, ...], step: int) -> Schedule:
+    strange = sorted(set(sample_ids) - schedule.banned)
+    if strange:
+        shown = ", ".join(strange[:8]) + (f" and {len(strange) - 8} more" if len(strange) > 8 else "")
+        raise CommandImpossible(
+            f"Not blacklisted: {shown}. The run's blacklist says which samples are.", sample_ids=strange[:100]
+        )
+    return schedule.with_lifted(sample_ids, step=step)
 
 
 def _rolled_back(schedule: Schedule, target: int, step: int) -> Schedule:

@@ -19,6 +19,7 @@ from aft_api.runs.view import view_run, view_runs
 from aft_api.runs.windows import lineage_steps, list_windows, running_steps
 from aft_api.worker_client import SampleQuery
 from aft_contracts import (
+    BlacklistEntry,
     Checkpoints,
     Command,
     CommandRecord,
@@ -74,6 +75,13 @@ class Diagnoses(Contract):
 
     diagnoses: tuple[DiagnosisReport, ...]
     """Oldest first."""
+
+
+class Blacklist(Contract):
+    """A run's bans."""
+
+    blacklist: tuple[BlacklistEntry, ...]
+    """In the order in which they were made; lifted ones say until when they held."""
 
 
 class Commands(Contract):
@@ -199,6 +207,14 @@ async def read_diagnoses(run_id: RunId, store: StoreDep) -> Diagnoses:
     async with store.reads() as session:
         await get_run(session, run_id)
         return Diagnoses(diagnoses=tuple(await list_diagnoses(session, run_id)))
+
+
+@router.get("/runs/{run_id}/blacklist")
+async def read_blacklist(run_id: RunId, store: StoreDep) -> Blacklist:
+    """The samples that a run does not load, since which step and on what evidence; lifted bans among them."""
+    async with store.reads() as session:
+        await get_run(session, run_id)
+        return Blacklist(blacklist=(await latest_schedule(session, run_id)).blacklist)
 
 
 @router.get("/runs/{run_id}/checkpoints")

@@ -23,20 +23,21 @@ _YES, _LATE, _IDLE, _HELD = Ruling.LEGAL, Ruling.TOO_LATE, Ruling.NOTHING_TO_RES
 _ROWS = {
     # A review may still be open, or be open already, while its run queues for a worker, runs or is paused: whether
     # an answer comes in time is the review's own business.
-    #                     queued running paused waiting  succeeded failed stopped
-    "approve":           (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
-    "edit":              (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
-    "reject":            (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
-    "respond":           (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
-    "resume":            (_IDLE, _IDLE, _YES,  _YES,    _LATE, _LATE, _LATE),
-    "pause":             (_YES,  _YES,  _HELD, _YES,    _LATE, _LATE, _LATE),
-    "stop":              (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
-    "set_lr":            (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
-    "set_grad_clip":     (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
-    "skip_batch":        (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
-    "blacklist_samples": (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
-    "set_mix":           (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
-    "rollback":          (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
+    #                       queued running paused waiting  succeeded failed stopped
+    "approve":             (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
+    "edit":                (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
+    "reject":              (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
+    "respond":             (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
+    "resume":              (_IDLE, _IDLE, _YES,  _YES,    _LATE, _LATE, _LATE),
+    "pause":               (_YES,  _YES,  _HELD, _YES,    _LATE, _LATE, _LATE),
+    "stop":                (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
+    "set_lr":              (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
+    "set_grad_clip":       (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
+    "skip_batch":          (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
+    "blacklist_samples":   (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
+    "unblacklist_samples": (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
+    "set_mix":             (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
+    "rollback":            (_YES,  _YES,  _YES,  _YES,    _LATE, _LATE, _LATE),
 }  # fmt: skip
 RULINGS: dict[str, dict[RunStatus, Ruling]] = {
     kind: dict(zip(_COLUMNS, row, strict=True)) for kind, row in _ROWS.items()

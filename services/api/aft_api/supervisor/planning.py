@@ -112,11 +112,14 @@ async def _carried_out(
     """The schedule after the command, and what that means in words."""
     cause = f"command:{record.command_id}"
     if isinstance(record.command, Answering) and record.command.review_id is not None:
-        repair = agreed_repair(await get_review(session, record.command.review_id))
+        review = await get_review(session, record.command.review_id)
+        repair = agreed_repair(review)
         if repair is None:
             return schedule, f"goes on unchanged from step {step}"
         holds_from = step if repair.rollback_to_step is None else repair.rollback_to_step
-        changed = apply_repair(schedule, repair, step=step, cause=cause, spec=spec.optim)
+        changed = apply_repair(
+            schedule, repair, step=step, cause=cause, spec=spec.optim, diagnosis_id=review.diagnosis_id
+        )
         return changed, f"{repair.kind} holds from step {holds_from}"
     return apply_command(schedule, record.command, step=step, cause=cause, spec=spec), f"holds from step {step}"
 

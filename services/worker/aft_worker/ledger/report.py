@@ -81,7 +81,7 @@ class RunSamples:
 def sample_table(of: RunSamples, samples: Ints) -> pa.Table:
     """The fields of SampleReport as columns, a row for each of `samples`."""
     seen, measured, suspicion = of.seen, of.dynamics, of.suspicion
-    banned = {entry.sample_id for entry in of.commit.schedule.blacklist}
+    banned = of.commit.schedule.banned
     ids, domains = seen.sample_ids[samples].tolist(), [seen.domains[d] for d in seen.domain_of[samples].tolist()]
     contents = [of.contents.of(*place) if of.contents else UNKNOWN for place in zip(domains, ids, strict=True)]
     correctness = measured.correctness[samples]

@@ -54,7 +54,9 @@ async def planner(state: State, runtime: Runtime[Ports]) -> State:
             await _ask_human(session, ports, spec, report, repair, schedule, step=state["step"])
         elif repair.kind is not RepairKind.CONTINUE:
             cause = f"repair:{diagnosis_id}"
-            changed = apply_repair(schedule, repair, step=state["step"], cause=cause, spec=spec.optim)
+            changed = apply_repair(
+                schedule, repair, step=state["step"], cause=cause, spec=spec.optim, diagnosis_id=diagnosis_id
+            )
             await add_schedule(session, run_id, changed, cause=cause, clock=ports.clock)
     return _position(repair, diagnosis_id)
 
@@ -99,7 +101,7 @@ async def _incident_history(
 
 def _banned_in(domain: str, schedule: Schedule, domain_of: dict[str, str]) -> int:
     # An id that a human banned may belong to any domain: it counts in each, so that we ask sooner, not later.
-    return sum(domain_of.get(entry.sample_id, domain) == domain for entry in schedule.blacklist)
+    return sum(domain_of.get(sample_id, domain) == domain for sample_id in schedule.banned)
 
 
 async def _record(session: AsyncSession, ports: Ports, report: DiagnosisReport, repair: Repair, *, step: int) -> None:
