@@ -18,7 +18,6 @@ from aft_api.reviews.repository import ask, get_review
 from aft_api.runs.commands import list_commands
 from aft_api.runs.events import list_events
 from aft_api.runs.service import Caller, give_command
-from aft_api.settings import Settings
 from aft_api.stop import Stop
 from aft_contracts import Approve, CommandRecord, EventKind, Review, ReviewStatus
 from tests.api.conftest import Api, placed_run, running_api, settings_for
@@ -60,7 +59,7 @@ def stopped(store: Store) -> StoppedStore:
 
 def deadlines(store: Store, on_answer: Callable[[str], None] = lambda _: None) -> Deadlines:
     """One replica's task."""
-    return Deadlines(store=store, settings=Settings(), clock=utc_now, stop=Stop(), on_answer=on_answer)
+    return Deadlines(store=store, clock=utc_now, stop=Stop(), on_answer=on_answer)
 
 
 async def asked(store: StoppedStore, **policy: Any) -> Review:
