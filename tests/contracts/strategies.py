@@ -33,7 +33,7 @@ WORDED: dict[tuple[type[Contract], str], st.SearchStrategy[Any]] = {
 def contracts(model: type[Contract]) -> st.SearchStrategy[Contract]:
     """Valid values of `model`; a measured figure may be NaN or infinite, every other float is finite."""
     fields = {
-        name: WORDED.get((model, name)) or _values(field.annotation, tuple(field.metadata))
+        name: WORDED[model, name] if (model, name) in WORDED else _values(field.annotation, tuple(field.metadata))
         for name, field in model.model_fields.items()
     }
 
