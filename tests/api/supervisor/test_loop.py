@@ -1,5 +1,6 @@
 """The whole loop, from POST /runs to the end, on both stores, against a simulated worker."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -58,7 +59,7 @@ async def test_refused_poison_is_named_proven_blacklisted_and_never_loaded_again
 
 
 async def test_ban_names_its_evidence_and_is_lifted_without_moving_anybody(api: Api) -> None:
-    api.worker.poison = {LATE_POISON}
+    api.worker.poison, api.worker.step_s = {LATE_POISON}, 0.05
     run_id = await api.start(optim={"steps": 240, "batch_size": 4})
     while not (await api.client.get(f"/runs/{run_id}/blacklist")).json()["blacklist"]:
         await api.run(run_id)
@@ -67,17 +68,23 @@ async def test_ban_names_its_evidence_and_is_lifted_without_moving_anybody(api: 
     assert (entry["sample_id"], entry["diagnosis_id"], entry["until_step"]) == (
         LATE_POISON, report["diagnosis_id"], None,
     )  # fmt: skip
-    api.worker.poison = set()
+    while (await api.run(run_id))["step"] <= entry["step"]:
+        await asyncio.sleep(0.05)
+    await api.command(run_id, "pause")
+    paused = await api.until(run_id, "paused")
     assert (await api.command(run_id, "unblacklist_samples", sample_ids=[LATE_POISON])).status_code == 202
+    api.worker.poison, api.worker.step_s = set(), 0.0
+    await api.command(run_id, "resume")
     await api.until(run_id, "succeeded")
     [entry] = (await api.client.get(f"/runs/{run_id}/blacklist")).json()["blacklist"]
-    assert entry["step"] < entry["until_step"] <= 130
+    assert entry["step"] < entry["until_step"] == paused["step"]
     drawn = [
         {sample["sample_id"] for sample in step["samples"]}
         for window in (await api.client.get(f"/runs/{run_id}/windows")).json()["windows"]
         for step in window["result"]["metrics"]["steps"]
     ]
-    assert [step for step, ids in enumerate(drawn) if LATE_POISON in ids] == [30, 130, 230]
+    expected = [30, *(step for step in (130, 230) if step >= paused["step"])]
+    assert [step for step, ids in enumerate(drawn) if LATE_POISON in ids] == expected
     assert len(drawn) == 240
     [again] = [await api.command(run_id, "unblacklist_samples", sample_ids=[LATE_POISON])]
     assert (again.status_code, again.json()["code"]) == (409, "run_finished")
@@ -125,6 +132,7 @@ async def test_applied_poison_is_rolled_back_after_a_human_agreed(api: Api) -> N
     assert run["schedule"]["branches"] == [{"generation": 1, "step": 10}]
     assert run["schedule"]["blacklist"][0] == {
         "sample_id": EARLY_POISON, "step": 10, "cause": run["schedule"]["blacklist"][0]["cause"],
+        "diagnosis_id": review["diagnosis_id"], "until_step": None,
     }  # fmt: skip
     assert api.worker.windows[:3] == [f"{run_id}:0:0", f"{run_id}:0:1", f"{run_id}:1:2"]
     assert EARLY_POISON not in await sample_ids(api, run_id, from_index=2)
