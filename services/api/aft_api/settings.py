@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     public_url: str = "http://127.0.0.1:8800"
     """Where people reach this API; links in notifications begin with it."""
     lease_s: float = Field(default=30.0, gt=0)
-    """How long a run stays owned without a heartbeat, in seconds."""
+    """Within this another process has taken over what a dead one drove, in seconds: a lease lasts nine tenths of it."""
     poll_s: float = Field(default=25.0, gt=0, le=60)
     """How long one long poll of a worker waits, in seconds."""
     retry_s: float = Field(default=2.0, gt=0)

@@ -32,6 +32,8 @@ CLAIM_EVERY_S = 0.5
 CLAIM_AGAIN_S = 0.05
 """Pause after a round that found as many runs as it may take: time for the other replicas' rounds."""
 RELEASE_WITHIN_S = 5.0
+CLAIM_SHARE = 0.1
+"""Of `lease_s` this is for others to claim in what a dead process held: a lease is written for the rest."""
 
 
 def _new_owner() -> str:
@@ -82,6 +84,11 @@ class Fleet:
         """The runs that are driven here now."""
         return set(self._drives)
 
+    @property
+    def _valid_s(self) -> float:
+        """How long a lease is written for, in seconds."""
+        return (1 - CLAIM_SHARE) * self.settings.lease_s
+
     def wake(self) -> None:
         """Look for runs to drive now, not at the next round."""
         self._woken.set()
@@ -115,10 +122,10 @@ class Fleet:
         limit = min(CLAIM_AT_ONCE, MOST_RUNS - len(self._drives))
         if limit <= 0:
             return False
-        until_s = _now_s() + self.settings.lease_s
+        until_s = _now_s() + self._valid_s
         try:
             await self.watch.serve_queue()
-            claimed = await claim_runs(self.store, self.owner, lease_s=self.settings.lease_s, limit=limit)
+            claimed = await claim_runs(self.store, self.owner, lease_s=self._valid_s, limit=limit)
         except STORE_ERRORS:
             log.exception("claim_failed")
             return False
@@ -170,7 +177,7 @@ class Fleet:
 
     async def _keep_leases(self) -> None:
         """Renew in time; while that fails, stop each drive before its lease can have gone to somebody else."""
-        lease_s = self.settings.lease_s
+        lease_s = self._valid_s
         while True:
             renewed = await self._renew(within_s=lease_s / 6)
             if not renewed:
@@ -183,10 +190,10 @@ class Fleet:
         held = {run_id: drive.token for run_id, drive in self._drives.items()}
         if not held:
             return True
-        until_s = _now_s() + self.settings.lease_s
+        until_s = _now_s() + self._valid_s
         try:
             async with asyncio.timeout(within_s):
-                kept = await renew_leases(self.store, self.owner, held, lease_s=self.settings.lease_s)
+                kept = await renew_leases(self.store, self.owner, held, lease_s=self._valid_s)
         except (TimeoutError, *STORE_ERRORS) as error:
             log.warning("renewal_failed", error=f"{type(error).__name__}: {error}")
             return False
