@@ -9,7 +9,7 @@ import annotated_types as limits
 from hypothesis import strategies as st
 from pydantic import AfterValidator, StringConstraints, ValidationError
 
-from aft_contracts import Contract, QuietHours
+from aft_contracts import Contract
 from aft_contracts.contract import Measured
 from aft_contracts.notify import CLOCK_RULE, ZONE_RULE
 
@@ -21,21 +21,10 @@ JSON_VALUES = st.recursive(
     max_leaves=4,
 )
 
-TIMES_OF_DAY = st.times().map(lambda time: f"{time:%H:%M}")
-WORDED: dict[tuple[type[Contract], str], st.SearchStrategy[Any]] = {
-    (QuietHours, "start"): TIMES_OF_DAY,
-    (QuietHours, "end"): TIMES_OF_DAY,
-    (QuietHours, "time_zone"): st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata"]),
-}
-"""Texts whose rule is code, not a pattern: hardly any text drawn at random keeps it."""
-
 
 def contracts(model: type[Contract]) -> st.SearchStrategy[Contract]:
     """Valid values of `model`; a measured figure may be NaN or infinite, every other float is finite."""
-    fields = {
-        name: WORDED[model, name] if (model, name) in WORDED else _values(field.annotation, tuple(field.metadata))
-        for name, field in model.model_fields.items()
-    }
+    fields = {name: _values(field.annotation, tuple(field.metadata)) for name, field in model.model_fields.items()}
 
     def built(given: dict[str, Any]) -> Contract | None:
         try:
