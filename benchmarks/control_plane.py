@@ -64,7 +64,7 @@ class Case:
 
 
 FULL = Case(runs=1000, few=10, windows=20, few_windows=20, asking=200, looks_hz=20, window_s=(0.5, 2.0), lease_s=30.0)
-QUICK = Case(runs=4, few=2, windows=16, few_windows=2, asking=2, looks_hz=10, window_s=(0.4, 0.6), lease_s=2.0)
+QUICK = Case(runs=4, few=2, windows=48, few_windows=2, asking=2, looks_hz=10, window_s=(0.4, 0.6), lease_s=2.0)
 
 
 def measure(report: Report, arguments: argparse.Namespace) -> None:

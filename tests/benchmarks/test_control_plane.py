@@ -24,4 +24,4 @@ def test_control_plane() -> None:
     }
     assert figures["runs_unfinished"].value == figures["windows_trained_twice"].value == 0
     assert next(row.value for row in report.rows if row.figure.name == "runs_taken_over") > 0
-    assert len(report.samples["4 runs x 16 windows of 0.4 to 0.6 s"]["get_s"]) > 20
+    assert len(report.samples["4 runs x 48 windows of 0.4 to 0.6 s"]["get_s"]) > 20

@@ -20,6 +20,7 @@ EVERY_COMMAND: list[tuple[list[str], dict[str, Any]]] = [
     (["set_grad_clip", "max_norm=0.5"], {"kind": "set_grad_clip", "max_norm": 0.5}),
     (["skip_batch", "--json", '{"step": 9}'], {"kind": "skip_batch", "step": 9}),
     (["blacklist_samples", "sample_ids=17,b"], {"kind": "blacklist_samples", "sample_ids": ["17", "b"]}),
+    (["unblacklist_samples", "sample_ids=17,b"], {"kind": "unblacklist_samples", "sample_ids": ["17", "b"]}),
     (["set_mix", 'weights={"chat": 2}'], {"kind": "set_mix", "weights": {"chat": 2.0}}),
     (["rollback", "step=0"], {"kind": "rollback", "step": 0}),
     (["approve", "message=3"], {"kind": "approve", **NO_WORDS, "message": "3"}),
