@@ -23,7 +23,7 @@ from aft_api.notify.retry_after import LONGEST_S, retry_after_s
 from aft_api.notify.slack_interaction import BadSlackSignature, UnreadableSlackClick, parse, verify
 from aft_api.worker_client import WorkerClient, WorkerFailure
 from aft_cli.config_file import ConfigError, read_spec
-from aft_contracts import Answer, JobView, RunSpec, WindowResult, WorkerInfo
+from aft_contracts import Answer, JobView, LoadedRun, RunSpec, WindowResult, WorkerInfo
 from aft_worker.data.chat_template import ChatTemplate
 from aft_worker.data.encoder import load_encoder
 from aft_worker.data.template_files import load_chat_template
@@ -114,9 +114,14 @@ def test_answer_of_a_worker(content: bytes, status: int, media_type: str) -> Non
     async def ask() -> None:
         async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
             client = WorkerClient(http, "http://worker")
-            for question in (client.info(), client.get("windows", "r:0:1"), client.loaded("r")):
+            asked = (
+                (client.info(), WorkerInfo),
+                (client.get("windows", "r:0:1"), JobView),
+                (client.loaded("r"), LoadedRun),
+            )
+            for question, kind in asked:
                 with contextlib.suppress(WorkerFailure):
-                    await question
+                    assert isinstance(await question, kind)
 
     asyncio.run(ask())
 
@@ -176,7 +181,7 @@ def test_weights(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "model.safetensors").write_bytes(content)
         with contextlib.suppress(WorkerError):
-            WeightFiles(Path(folder)).read("w", (4,))
+            assert WeightFiles(Path(folder)).read("w", (4,)).shape == (4,)
 
 
 @quick
@@ -184,8 +189,8 @@ def test_weights(content: bytes) -> None:
 def test_index_of_weights(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "model.safetensors.index.json").write_bytes(content)
-        with contextlib.suppress(WorkerError):
-            WeightFiles(Path(folder))
+        with pytest.raises(WorkerError):  # there is no file that it could name
+            WeightFiles(Path(folder)).read("w", (4,))
 
 
 @given(st.text(max_size=10), st.text(max_size=60))

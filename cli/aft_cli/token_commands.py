@@ -11,13 +11,13 @@ from rich.table import Table
 from aft_cli.connection import client_of
 from aft_cli.error_screens import ErrorScreens
 from aft_cli.json_output import print_json
+from aft_cli.run_commands import JsonFlag
 from aft_cli.service_commands import require
 from aft_contracts import NewToken, Role, TokenRequest, TokenView
 
 LocalOption = Annotated[
     bool, typer.Option("--local", help="Speak to the API's store on this machine, without an API and without a token.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 app = typer.Typer(cls=ErrorScreens, no_args_is_help=True, help="API tokens: create, list, revoke.")
 
@@ -29,7 +29,7 @@ def create(
     role: Annotated[Role, typer.Option(help="What its bearer may do.")] = Role.VIEWER,
     days: Annotated[int, typer.Option(min=1, max=3650, help="How long it is valid, in days.")] = 90,
     local: LocalOption = False,
-    as_json: JsonOption = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Make a token, and print it the one time that it can be seen."""
     asked = TokenRequest(name=name, role=role, days=days)
@@ -43,7 +43,7 @@ def create(
 
 
 @app.command("list")
-def list_tokens(ctx: typer.Context, local: LocalOption = False, as_json: JsonOption = False) -> None:
+def list_tokens(ctx: typer.Context, local: LocalOption = False, as_json: JsonFlag = False) -> None:
     """List the tokens, without their secrets."""
     if local:
         found = _list_locally()

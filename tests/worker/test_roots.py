@@ -48,6 +48,8 @@ def test_what_lies_inside_is_read(root: Path) -> None:
     refuse_outside(spec_of(root / "model/../data.jsonl", root / "model"), [Path("/elsewhere"), root])
     (root / "alias.jsonl").symlink_to(root / "data.jsonl")
     refuse_outside(spec_of(root / "alias.jsonl", root / "model"), [root])
+    with pytest.raises(PathOutsideRoots):  # the same, where no root is theirs
+        refuse_outside(spec_of(root / "alias.jsonl", root / "model"), [Path("/elsewhere")])
 
 
 @pytest.mark.parametrize(

@@ -96,19 +96,7 @@ def create_app(
             await asyncio.to_thread(upgrade, settings.database_url, settings.data_dir)
             # Half a lease: whoever a frozen process keeps from renewing still can when that process is shut out.
             most_idle_s = max(LEAST_IDLE_S, settings.lease_s / 2)
-            store = open_store(settings.database_url, settings.data_dir, most_idle_s=most_idle_s)
-            stack.push_async_callback(store.engine.dispose)
-            driving = store
-            if store.is_sqlite:
-                await forget_owners(store)  # The file's lock is ours, so whoever held a lease has ended.
-                await release_claims(store)
-            else:
-                # Apart, so that no request and no lease ever queues behind a thousand drivers for a connection; and
-                # few, so that few drivers are at work between two turns of a request.
-                driving = open_store(
-                    settings.database_url, settings.data_dir, most_idle_s=most_idle_s, connections=DRIVING_CONNECTIONS
-                )
-                stack.push_async_callback(driving.engine.dispose)
+            store, driving = await _open_stores(settings, stack, most_idle_s)
             http = await stack.enter_async_context(_worker_http(settings))
             outside = await stack.enter_async_context(guarded_client(settings.outgoing_allow))
             feeds = await stack.enter_async_context(open_feeds(http, settings))
@@ -166,6 +154,23 @@ def create_app(
     ):
         app.include_router(router)
     return app
+
+
+async def _open_stores(settings: Settings, stack: AsyncExitStack, most_idle_s: float) -> tuple[Store, Store]:
+    """The store, and the drivers' way into it."""
+    store = open_store(settings.database_url, settings.data_dir, most_idle_s=most_idle_s)
+    stack.push_async_callback(store.engine.dispose)
+    if store.is_sqlite:
+        await forget_owners(store)  # The file's lock is ours, so whoever held a lease has ended.
+        await release_claims(store)
+        return store, store
+    # Apart, so that no request and no lease ever queues behind a thousand drivers for a connection; and few, so that
+    # few drivers are at work between two turns of a request.
+    driving = open_store(
+        settings.database_url, settings.data_dir, most_idle_s=most_idle_s, connections=DRIVING_CONNECTIONS
+    )
+    stack.push_async_callback(driving.engine.dispose)
+    return store, driving
 
 
 def _worker_http(settings: Settings) -> httpx.AsyncClient:

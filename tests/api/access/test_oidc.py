@@ -5,11 +5,10 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from pydantic import ValidationError
 from aft_api.access.oidc import FRESH_S, LOOK_AGAIN_S, STALE_S, Issuer, Keys, Oidc
 from aft_api.settings import Settings
 from aft_contracts import Role
+from tests.answering import answering
 from tests.api.access.conftest import bearer
 from tests.api.conftest import running_api, settings_for
 from tests.simulated_worker import SimulatedWorker
@@ -67,14 +67,9 @@ def published() -> Iterator[Published]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Keep the test's output for the test."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
-    state.url = f"http://127.0.0.1:{server.server_port}/keys"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield state
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with answering(Answering) as url:
+        state.url = f"{url}keys"
+        yield state
 
 
 def claims(**changes: Any) -> dict[str, Any]:

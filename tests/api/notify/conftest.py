@@ -1,17 +1,17 @@
 """A real HTTP receiver on loopback, and notifications to send to it."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
 from aft_api.notify.message import Notification
 from aft_contracts import EventKind, Option, Reject, Repair, RepairKind, Review, ReviewStatus
+from tests.answering import answering
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -65,15 +65,9 @@ def receiver() -> Iterator[Receiver]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Keep the test's output for the test."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that gave up is part of the test
-    state.url = f"http://127.0.0.1:{server.server_port}/"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield state
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with answering(Answering) as url:
+        state.url = url
+        yield state
 
 
 @pytest.fixture

@@ -77,6 +77,8 @@ def test_target_is_refused_at_submission(url: str) -> None:
 def test_names_and_public_addresses_are_accepted_at_submission() -> None:
     refuse_targets(["https://example.org/hook", f"http://{PUBLIC}:8080/"], ())
     refuse_targets(["http://127.0.0.1:9/"], LOOPBACK)
+    with pytest.raises(WebhookTargetRefused):  # what the setting has let through
+        refuse_targets(["http://127.0.0.1:9/"], ())
 
 
 @given(st.text(max_size=40) | st.text(max_size=20).map("http://{}/".format))
