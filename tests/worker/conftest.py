@@ -27,8 +27,17 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     return path
 
 
-leaves_orbax_tasks = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-"""A save that fails inside Orbax leaves tasks of a closed event loop to the garbage collector."""
+@pytest.fixture
+def _orbax_leftovers() -> Iterator[None]:
+    """Collected when the test is over and its sessions are closed: until then some of it may still be held."""
+    yield
+    gc.collect()
+
+
+def leaves_orbax_tasks(test: Callable[..., None]) -> Callable[..., None]:
+    """For a test whose save fails inside Orbax, which leaves tasks of a closed event loop to the garbage collector."""
+    ignored = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    return ignored(pytest.mark.usefixtures("_orbax_leftovers")(test))
 
 
 @contextmanager
@@ -40,7 +49,6 @@ def largest_file(size_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        gc.collect()  # so that what Orbax leaves behind is found in this test and not in another
 
 
 @pytest.fixture(scope="session", autouse=True)

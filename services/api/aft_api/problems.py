@@ -3,6 +3,7 @@
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 
 from aft_api.db.engine import STORE_ERRORS
@@ -20,6 +21,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_error)
     for kind in STORE_ERRORS:
         app.add_exception_handler(kind, _on_store_error)
+    app.add_exception_handler(IntegrityError, _on_conflict)
     app.add_exception_handler(Exception, _on_unknown_error)
 
 
@@ -53,14 +55,11 @@ async def _on_invalid_request(_: Request, error: Exception) -> Response:
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code = {404: "route_not_found", 405: "method_not_allowed", 413: "body_too_large"}.get(
-        error.status_code, "http_error"
-    )
     return answer(
         Problem(
             title=str(error.detail),
             status=error.status_code,
-            code=code,
+            code=_HTTP_CODES.get(error.status_code, "http_error"),
             detail=f"{request.method} {request.url.path}: {error.detail}. The API's routes are listed at /docs.",
         )
     )
@@ -74,6 +73,18 @@ async def _on_store_error(request: Request, error: Exception) -> Response:
             status=503,
             code="store_unavailable",
             detail="The database did not answer; nothing was changed. Try again in a moment.",
+        )
+    )
+
+
+async def _on_conflict(request: Request, error: Exception) -> Response:
+    log.error("store_refused", path=request.url.path, error=f"{type(error).__name__}: {error}")
+    return answer(
+        Problem(
+            title="Another request wrote the same thing at the same moment.",
+            status=409,
+            code="store_conflict",
+            detail="The database refused what contradicts it; nothing was changed. Ask again.",
         )
     )
 

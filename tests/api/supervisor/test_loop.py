@@ -451,12 +451,3 @@ async def test_unknown_commands_and_values_are_refused_by_field(local_api: Api) 
     assert negative.json()["facts"]["fields"][0]["given"] == -1
     nothing = await local_api.command(run_id, "resume")
     assert (nothing.status_code, nothing.json()["code"]) == (409, "nothing_to_resume")
-
-
-async def test_same_idempotency_key_starts_one_run(api: Api) -> None:
-    headers = {"Idempotency-Key": "k"}
-    first = await api.client.post("/runs", json=spec_json(), headers=headers)
-    again = await api.client.post("/runs", json=spec_json(), headers=headers)
-    other = await api.client.post("/runs", json=spec_json(name="other"), headers=headers)
-    assert first.json()["run_id"] == again.json()["run_id"]
-    assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")

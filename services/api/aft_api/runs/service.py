@@ -1,8 +1,10 @@
 """What clients may do with runs: start one, look at it, tell it something."""
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
@@ -49,6 +51,7 @@ from aft_contracts import (
 
 SYSTEM = "system"
 """The channel of what aft does by itself, by the run's own policy."""
+START_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,13 @@ async def start_run(store: Store, spec: RunSpec, *, idempotency_key: str | None,
     Raises:
         IdempotencyConflict: the key was used before, for another spec.
     """
+    for _ in range(START_ATTEMPTS - 1):
+        with suppress(IntegrityError):  # A request with the same key came in between, or the id is taken: look again.
+            return await _start_run(store, spec, idempotency_key, caller, clock)
+    return await _start_run(store, spec, idempotency_key, caller, clock)
+
+
+async def _start_run(store: Store, spec: RunSpec, idempotency_key: str | None, caller: Caller, clock: Clock) -> str:
     now = clock()
     async with store.sessions.begin() as session:
         if idempotency_key is not None:
@@ -75,7 +85,7 @@ async def start_run(store: Store, spec: RunSpec, *, idempotency_key: str | None,
                 if RunSpec.model_validate(known.spec) != spec:
                     raise IdempotencyConflict(idempotency_key)
                 return known.run_id
-        run_id = f"run-{now:%m%d-%H%M}-{secrets.token_hex(3)}"
+        run_id = f"run-{now:%m%d-%H%M}-{secrets.token_hex(4)}"
         session.add(
             RunRow(
                 run_id=run_id,
