@@ -1,5 +1,6 @@
 """train: dispatches one window, waits for it, and stores what it did."""
 
+import time
 from typing import Any
 
 from langgraph.runtime import Runtime
@@ -21,6 +22,9 @@ from aft_contracts import (
     WindowResult,
     WindowSpec,
 )
+
+PROGRESS_EVERY_S = 1.0
+"""How often a window's progress is written at most: quick steps need no transaction each."""
 
 
 async def train(state: State, runtime: Runtime[Ports]) -> State:
@@ -44,16 +48,17 @@ async def train(state: State, runtime: Runtime[Ports]) -> State:
 
 async def _train_window(ports: Ports, spec: WindowSpec) -> WindowResult:
     noted: tuple[JobStatus, int] | None = None
+    noted_at_s = time.monotonic()
 
     async def on_view(view: JobView[Any]) -> None:
-        nonlocal noted
+        nonlocal noted, noted_at_s
         if view.status is JobStatus.ACCEPTED:
             return  # as the window's row says already; commands were looked for when it was planned
         stands = view.status, len(view.progress)
-        if stands != noted:
+        if stands != noted and time.monotonic() - noted_at_s >= PROGRESS_EVERY_S:
             async with ports.store.sessions.begin() as session:
                 await note_progress(session, spec.window_id, view)
-            noted = stands
+            noted, noted_at_s = stands, time.monotonic()
         async with ports.store.reads() as session:
             told = await pending_commands(session, spec.run_id)
         if told:  # commands hold from the next step boundary: end the window there
