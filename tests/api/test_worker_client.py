@@ -62,8 +62,10 @@ NO_ANSWERS: dict[str, tuple[Said, type[WorkerFailure], str]] = {
     ),
     "an unknown status": (said((VIEW % "").replace("running", "resting")), WorkerAnswerInvalid, "status: Input"),
     "another job": (said((VIEW % "").replace('"w"', '"v"')), WorkerAnswerInvalid, "answered about v"),
-    "a bare NaN that is measured": (said(VIEW % (STEP % ("NaN", 1))), WorkerAnswerInvalid, "no number that is not finite"),
-    "an infinite number that is measured": (said(VIEW % (STEP % ("1e999", 1))), WorkerAnswerInvalid, "no number inf"),
+    "a bare NaN that is measured": (said(VIEW % (STEP % ("NaN", 1))), WorkerAnswerInvalid, "JSON has no number"),
+    "an infinite number that is measured": (
+        said(VIEW % (STEP % ("1e999", 1))), WorkerAnswerInvalid, "JSON has no number",
+    ),
     "a bare NaN": (said(VIEW % (STEP % (1, "NaN"))), WorkerAnswerInvalid, "finite number"),
     "an infinite number": (said(VIEW % (STEP % (1, "-1e999"))), WorkerAnswerInvalid, "finite number"),
     "a NUL": (said((VIEW % "").replace('"h"', '"\\u0000"')), WorkerAnswerInvalid, "NUL"),
