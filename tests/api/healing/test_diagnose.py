@@ -153,6 +153,23 @@ def test_a_row_that_leaves_no_finite_loss_needs_no_other_proof(lab, spec, past) 
     assert (found.verdict, found.culprits) == (Verdict.DATA, ("x",))
 
 
+def test_a_row_that_only_stands_out_beside_one_that_leaves_no_finite_loss_is_not_convicted_with_it(lab, spec) -> None:
+    trainer = lab.trainer(1, rows=16)
+    past = trainer.run(60)
+    nan, odd = lab.sample("nan", loss=math.nan, grad_norm=math.nan), lab.sample("odd", loss=10.5, tokens=12)
+    broken = trainer.step(60, instead=(nan, odd)).model_copy(update={"withheld": Withheld.NON_FINITE, "applied": False})
+    clean = trainer.step(60, instead=(odd,))
+    replays = [
+        replay("as_it_was", broken),
+        replay("without_suspects", clean, masked=("nan", "odd")),
+        replay("only:nan", broken, masked=("odd",)),
+        replay("only:odd", clean, masked=("nan",)),
+    ]
+    anomalies = [lab.anomaly(60, AnomalyKind.NON_FINITE), lab.anomaly(60, AnomalyKind.SAMPLE_OUTLIER)]
+    found = concluded(incident(anomalies, [lab.suspect("nan", 60), lab.suspect("odd", 60)], past, spec), replays)
+    assert (found.verdict, found.culprits, found.unproven) == (Verdict.DATA, ("nan",), ())
+
+
 def test_a_replay_is_judged_by_the_detectors_as_they_were_armed(lab, spec, past) -> None:
     """The mix changed at step 60, and with it the level; a moment of NaN came at step 64."""
     history = [*past, *(lab.step(step, loss=5.0 + 0.02 * (step % 5)) for step in range(60, 64))]

@@ -142,3 +142,25 @@ def test_a_row_after_which_no_loss_is_finite_did_harm(measured) -> None:
 def test_what_is_not_finite_either_way_proves_no_harm(measured) -> None:
     harm = measured(lambda name, step: after(step, math.nan))
     assert (harm.is_proven, harm.rows) == (False, 0)
+
+
+def test_what_a_row_does_to_others_that_are_charged_too_does_not_count(lab, replays) -> None:
+    charged = [charge("r20-0"), charge("r21-0")]
+    trial = plan_trial(asked_for(lab, ()), charged, replays, POLICY, replays_left=24)
+    assert trial is not None
+    told = [
+        Replay(
+            name=variant.name,
+            masked_sample_ids=variant.masked_sample_ids,
+            steps=tuple(
+                lab.step(step, samples=tuple(lab.sample(one, loss=loss_of(one, variant.name)) for one in row_ids(step)))
+                for step in range(20, trial.asked.end_step)
+            ),
+        )
+        for variant in trial.asked.variants
+    ]
+    assert [harm.gain_nats for harm in weigh(trial, told, POLICY)] == [0.0, 0.0]
+
+
+def loss_of(sample_id: str, variant: str) -> float:
+    return 9.0 if sample_id == "r21-0" and variant != "without:0" else 3.0

@@ -126,6 +126,9 @@ async def test_two_poisoned_rows_far_apart_in_one_window_are_both_found(local_ap
         LATE_POISON: 40,
         "s157": 40,
     }
+    [report] = (await local_api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
+    replayed = sum(len(replay["steps"]) for replay in report["replays"])
+    assert report["replay_steps"] == replayed + 6 + 9, "the way from step 30 to the second row's replay and trial"
 
 
 async def test_applied_poison_is_rolled_back_after_a_human_agreed(api: Api) -> None:
