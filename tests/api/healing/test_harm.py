@@ -73,6 +73,14 @@ def test_nobody_is_tried_beside_whom_no_ordinary_row_was_drawn(lab, replays) -> 
     assert plan_trial(asked_for(lab, ()), [charge("r20-0")], everybody, POLICY, replays_left=24) is None
 
 
+def test_nobody_is_tried_where_a_replay_tells_of_no_samples(lab, replays) -> None:
+    silent = [
+        one.model_copy(update={"steps": tuple(step.model_copy(update={"samples": ()}) for step in one.steps)})
+        for one in replays
+    ]
+    assert plan_trial(asked_for(lab, ()), [charge("r20-0")], silent, POLICY, replays_left=24) is None
+
+
 @pytest.fixture
 def measured(lab, replays):
     """Weighs a charge, given by how much the loss of a later row changes in each variant, in nats."""

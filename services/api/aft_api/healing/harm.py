@@ -194,7 +194,7 @@ def _placebos(charges: Sequence[Charge], replays: Sequence[Replay]) -> dict[int,
     found: dict[int, list[tuple[str, ...]]] = {}
     for charge in charges:
         samples = _samples_at(charge.step, _named(AS_IT_WAS, replays))
-        tokens = statistics.fmean(one.tokens for one in samples if one.sample_id in charge.sample_ids)
+        tokens = max((one.tokens for one in samples if one.sample_id in charge.sample_ids), default=0)
         ordinary = [one for one in samples if one.sample_id not in suspected and one.tokens > 0]
         ordinary.sort(key=lambda one: (abs(one.tokens - tokens), one.sample_id))
         size = len(charge.sample_ids)
