@@ -32,6 +32,7 @@ from aft_contracts import (
     PreviewRequest,
     Problem,
     Replay,
+    ReplayVariant,
     ReportFormat,
     RunLoad,
     SampleRecord,
@@ -48,18 +49,23 @@ from aft_worker.changes import Changes
 ROWS = 400
 BATCH = 4
 ARMED_FROM = 16
+WINDOW = 10
+"""Steps from one checkpoint to the next, unless the run's spec says otherwise."""
 
 
 class SimulatedWorker:
     """One worker with slots enough, unless told otherwise.
 
-    `poison` are sample ids whose loss is huge; `nan` those whose loss is NaN.
+    `poison` are sample ids whose loss is huge; `nan` those whose loss is NaN. A poisoned row that an unguarded replay
+    trains on lifts the loss of all later rows by `harm_nats`, unless it is one of the `harmless`.
     """
 
     def __init__(self, worker_id: str = "simulated", *, slots: int = 1000, root_id: str = "simulated-root") -> None:
         self.worker_id, self.slots, self.root_id = worker_id, slots, root_id
         self.poison: set[str] = set()
         self.nan: set[str] = set()
+        self.harmless: set[str] = set()
+        self.harm_nats = 0.3
         self.transient_steps: set[int] = set()
         self._struck: set[int] = set()
         self.strikes_again = 0
@@ -185,19 +191,40 @@ class SimulatedWorker:
                 Replay(
                     name=variant.name,
                     masked_sample_ids=variant.masked_sample_ids,
-                    steps=tuple(
-                        self.steps(spec.start_step, spec.end_step, spec.schedule, frozenset(variant.masked_sample_ids))
-                    ),
+                    steps=self._replayed(spec, variant),
                 )
                 for variant in spec.variants
             )
-            return AnalysisResult(analysis_id=spec.analysis_id, replays=replays, seconds=0.1)
+            newest = spec.start_step // WINDOW * WINDOW if spec.newest_checkpoint is None else spec.newest_checkpoint
+            return AnalysisResult(
+                analysis_id=spec.analysis_id, replays=replays, approach_steps=spec.start_step - newest, seconds=0.1
+            )
         if isinstance(spec, EvaluationSpec):
             loss = self.held_out_loss.pop(0) if self.held_out_loss else 3.0 - 0.001 * spec.step
             return EvaluationResult(
                 evaluation_id=spec.evaluation_id, step=spec.step, scores={"chat": DomainScore(loss=loss, tokens=100)}
             )
         return ExportResult(export_id=spec.export_id, adapter_path="/adapters/x" if spec.adapter else None)
+
+    def _replayed(self, spec: AnalysisSpec, variant: ReplayVariant) -> tuple[StepRecord, ...]:
+        masked = frozenset(variant.masked_sample_ids)
+        records = self.steps(spec.start_step, spec.end_step, spec.schedule, masked)
+        if not variant.unguarded:
+            return tuple(records)
+        lifted, lift = [], 0.0
+        for record in records:
+            lifted.append(_applied(record, lift))
+            trained = {sample.sample_id for sample in record.samples if sample.tokens}
+            lift += self.harm_nats * len(trained & self.poison - self.harmless)
+        return tuple(lifted)
+
+
+def _applied(record: StepRecord, lift: float) -> StepRecord:
+    """The step as it is without a guard, all its losses lifted."""
+    samples = tuple(sample.model_copy(update={"loss": sample.loss + lift}) for sample in record.samples)
+    withheld = None if math.isfinite(record.loss) else record.withheld
+    changes = {"loss": record.loss + lift, "samples": samples, "applied": withheld is None, "withheld": withheld}
+    return record.model_copy(update=changes)
 
 
 def _window_result(spec: WindowSpec, done: list[StepRecord]) -> WindowResult:

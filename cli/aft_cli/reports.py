@@ -73,6 +73,8 @@ def diagnosis_panel(report: DiagnosisReport) -> Panel:
     parts += [Text(f"  {reason}") for reason in report.reasons]
     if report.culprits:
         parts.append(Text(f"culprits: {', '.join(report.culprits)}", style="red"))
+    if report.unproven:
+        parts.append(Text(f"not shown to do harm: {', '.join(report.unproven)}", style="yellow"))
     parts += [_anomalies(report), _suspects(report)]
     if report.replays:
         parts.append(_replays(report))

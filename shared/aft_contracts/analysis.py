@@ -14,6 +14,8 @@ class ReplayVariant(Contract):
     """`as_it_was`, `without_suspects`, …"""
     masked_sample_ids: tuple[str, ...] = ()
     """Samples whose loss weight is set to zero; everything else in the batch stays what it was."""
+    unguarded: bool = False
+    """Whether finite updates are applied that the guard would withhold, so that what they do can be measured."""
 
 
 class AnalysisSpec(Contract):
@@ -54,5 +56,7 @@ class AnalysisResult(Contract):
     """Its id."""
     replays: tuple[Replay, ...]
     """One a variant, in the order asked."""
+    approach_steps: int = Field(default=0, ge=0)
+    """Steps trained on the way from a checkpoint to the first one, once for all variants."""
     seconds: float = Field(ge=0)
     """What it cost, in wall-clock time."""

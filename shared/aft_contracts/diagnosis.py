@@ -54,7 +54,10 @@ class DiagnosisReport(Contract):
     verdict: Verdict
     """What it turned out to be."""
     culprits: tuple[str, ...] = ()
-    """Ids of the samples that caused it; only for a data verdict."""
+    """Ids of the samples that were proven to do harm: those of a data verdict, and those found beside a graver one."""
+    unproven: tuple[str, ...] = ()
+    """Ids of the samples that stand out and were not shown to do harm. With the verdict unknown nothing else was found:
+    there is nothing to repair."""
     sound_step: int | None = None
     """Step of the checkpoint from which a replay came out clean, and to which the run may therefore go back; where a
     held-out score fell for no known reason, the last step that scored well; null where there is none."""
@@ -67,7 +70,7 @@ class DiagnosisReport(Contract):
     replays: tuple[Replay, ...] = ()
     """The evidence: each replay with its losses."""
     replay_steps: int = 0
-    """What the evidence cost, in steps trained again; those on the way from an older checkpoint not counted."""
+    """What the evidence cost, in steps trained again, those on the way from a checkpoint to each replay included."""
     replay_seconds: float = 0.0
     """What the evidence cost, in wall-clock time."""
     repair: Repair | None = None

@@ -197,8 +197,15 @@ class RepairPolicy(Contract):
     """Steps over which the rate climbs again after such a repair."""
     replay_steps: int = Field(default=4, ge=1)
     """Most steps a causal replay trains up to and including the anomaly, for each variant."""
+    harm_steps: int = Field(default=8, ge=1)
+    """Steps beyond the incident over which it is measured whether leaving a suspect out helps later rows."""
+    harm_nats: float = Field(default=0.01, gt=0)
+    """Leaving a suspect out must lower the loss of those rows by this much more than leaving ordinary rows out …"""
+    harm_z: float = Field(default=4.0, gt=0)
+    """… and by this many standard errors, for the suspect to be a culprit and to be banned."""
     max_replays: int = Field(default=24, ge=2)
-    """Most replays that explain one cluster of anomalies; they bound the bisection of many suspects."""
+    """Most replays that explain one cluster of anomalies, without the look back; they bound the bisection of many
+    suspects. With fewer than seven no harm is ever measured."""
     probation_steps: int = Field(default=10, ge=1)
     """Healthy steps beyond the incident before a repair counts as proven."""
 

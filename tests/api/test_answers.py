@@ -174,6 +174,9 @@ LIES: dict[str, tuple[Callable[[], tuple[JobSpec, JobView[Any]]], str]] = {
         lambda: (WINDOW, view_of(WINDOW, None, status=JobStatus.RUNNING, progress=steps(4, 5, 6, 7))), "4 in all",
     ),
     "another analysis": (lambda: (ANALYSIS, view_of(ANALYSIS, changed(REPLAYED, analysis_id="b"))), "analysis 'b'"),
+    "more steps on the way than lie before the first": (
+        lambda: (ANALYSIS, view_of(ANALYSIS, changed(REPLAYED, approach_steps=5))), "5 steps on the way to step 4",
+    ),
     "a replay too few": (
         lambda: (ANALYSIS, view_of(ANALYSIS, changed(REPLAYED, replays=REPLAYED.replays[:1]))), "['as_it_was'], not",
     ),

@@ -146,6 +146,7 @@ def test_diagnosis_is_shown_with_its_evidence(api: ScriptedApi, aft: Aft) -> Non
             suspects=(suspect,),
             verdict=Verdict.DATA,
             culprits=("row-7",),
+            unproven=("row-8",),
             reasons=("Clean without row-7.",),
             replays=(Replay(name="as_it_was", masked_sample_ids=(), steps=()),),
             replay_steps=4,
@@ -158,6 +159,7 @@ def test_diagnosis_is_shown_with_its_evidence(api: ScriptedApi, aft: Aft) -> Non
     shown = aft("diagnose", "r1").stdout
     for words in (
         *("verdict: data", "culprits: row-7", "Clean without row-7.", "non_finite", "withheld", "inf"),
+        "not shown to do harm: row-8",
         *("1 replays, 4 steps, 0.5 s", "repair: blacklist, on probation until step 20"),
     ):
         assert words in shown

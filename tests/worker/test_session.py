@@ -218,6 +218,45 @@ def test_replay_masks_the_suspects_alone_and_leaves_the_live_state(
     assert session.trainer.train_step.compilations == 1
 
 
+def test_an_unguarded_replay_applies_what_the_guard_withheld(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    detection = {"min_steps": 4, "history_steps": 8, "loss_z": 1e-6, "max_rejections": 1000}
+    session = open_session(make_spec(detection=detection))
+    steps = trained(session, 8, 16).metrics.steps
+    refused = next(step.step for step in steps if step.withheld is Withheld.LOSS)
+    spec = AnalysisSpec(
+        analysis_id="a",
+        run_id="run",
+        schedule=Schedule(),
+        start_step=refused,
+        end_step=18,
+        variants=(ReplayVariant(name="as_it_was"), ReplayVariant(name="applied", unguarded=True)),
+    )
+    as_it_was, applied = session.replay(spec).replays
+    assert measured(as_it_was.steps[:1]) == measured(steps[refused - 8 : refused - 7])
+    assert all(step.applied for step in applied.steps)
+    assert applied.steps[0].loss == as_it_was.steps[0].loss
+    assert applied.steps[1].loss != as_it_was.steps[1].loss
+    assert session.trainer.train_step.compilations == 1
+
+
+@pytest.mark.parametrize(("start", "newest", "approach"), [(12, None, 0), (10, None, 2), (8, None, 0), (10, 0, 10)])
+def test_a_replay_tells_how_far_it_had_to_train_from_the_checkpoint(
+    make_spec: MakeSpec, open_session: OpenSession, start: int, newest: int | None, approach: int
+) -> None:
+    session = open_session(make_spec())
+    trained(session, 8, 12)
+    spec = AnalysisSpec(
+        analysis_id="a",
+        run_id="run",
+        schedule=Schedule(),
+        start_step=start,
+        end_step=start + 1,
+        newest_checkpoint=newest,
+        variants=(ReplayVariant(name="as_it_was"), ReplayVariant(name="again")),
+    )
+    assert session.replay(spec).approach_steps == approach
+
+
 def test_a_replay_from_an_older_checkpoint_does_not_see_what_damaged_the_newer_one(
     make_spec: MakeSpec, open_session: OpenSession
 ) -> None:

@@ -102,6 +102,8 @@ def _analysis_misfit(result: AnalysisResult, asked: AnalysisSpec) -> Misfit:
     variants = [(variant.name, frozenset(variant.masked_sample_ids)) for variant in asked.variants]
     if [(replay.name, frozenset(replay.masked_sample_ids)) for replay in result.replays] != variants:
         return f"replays {[replay.name for replay in result.replays]}, not {[name for name, _ in variants]} as masked"
+    if result.approach_steps > asked.start_step:
+        return f"trained {result.approach_steps} steps on the way to step {asked.start_step}"
     for replay in result.replays:
         if wrong := _steps_misfit(replay.steps, asked.start_step, asked.end_step, is_whole=True):
             return f"has a replay {replay.name!r} whose steps {wrong}"

@@ -45,7 +45,7 @@ from aft_worker.export.merged import write_merged
 from aft_worker.ledger.writer import Ledger
 from aft_worker.train.digest import state_digest
 from aft_worker.train.evaluate import EvalLoss
-from aft_worker.train.state import TrainState, init_state
+from aft_worker.train.state import TrainState, init_state, unguarded
 from aft_worker.trainer import Trainer
 
 log = structlog.get_logger(__name__)
@@ -79,6 +79,16 @@ class Live:
             and is_ancestor(self.generation, step, schedule, step)
             and course_before(self.schedule, step) == course_before(schedule, step)
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """A state that the session was brought to, and what that took."""
+
+    live: Live
+    notes: tuple[WorkerNote, ...] = ()
+    trained_steps: int = 0
+    """Steps trained forward from the checkpoint."""
 
 
 class Session:
@@ -136,8 +146,9 @@ class Session:
         if self._live_at(step, schedule) is not None:
             return ()
         self._live = None  # Two states may not fit on the device.
-        self._live, notes = self._brought_to(step, schedule, control or Unattended())
-        return notes
+        reached = self._brought_to(step, schedule, control or Unattended())
+        self._live = reached.live
+        return reached.notes
 
     def train_window(self, spec: WindowSpec, control: Control | None = None) -> WindowResult:
         """Trains the window and waits until result and weights are committed together."""
@@ -176,21 +187,25 @@ class Session:
         """Trains the steps anew for each variant, all from the same state; the live state stays as it is."""
         control = control or Unattended()
         started = self.trainer.clock()
-        state = self._state_before(spec.start_step, spec.schedule, control, newest=spec.newest_checkpoint)
-        replays = [self._replayed(variant, state, spec, control) for variant in spec.variants]
-        seconds = self.trainer.clock() - started
-        return AnalysisResult(analysis_id=spec.analysis_id, replays=tuple(replays), seconds=seconds)
+        reached = self._reached(spec.start_step, spec.schedule, control, newest=spec.newest_checkpoint)
+        replays = [self._replayed(variant, reached.live.state, spec, control) for variant in spec.variants]
+        return AnalysisResult(
+            analysis_id=spec.analysis_id,
+            replays=tuple(replays),
+            approach_steps=reached.trained_steps,
+            seconds=self.trainer.clock() - started,
+        )
 
     def evaluate(self, spec: EvaluationSpec, control: Control | None = None) -> EvaluationResult:
         """Scores every held-out domain at one step; the live state stays as it is."""
         control = control or Unattended()
-        state = self._state_before(spec.step, spec.schedule, control, newest=spec.newest_checkpoint)
+        state = self._reached(spec.step, spec.schedule, control, newest=spec.newest_checkpoint).live.state
         scores = {name: self._score(state, table, control) for name, table in self.trainer.held_out.items()}
         return EvaluationResult(evaluation_id=spec.evaluation_id, step=spec.step, scores=scores)
 
     def export(self, spec: ExportJob, control: Control | None = None) -> ExportResult:
         """Writes the state of one step in the forms asked for; what an earlier try wrote whole stays."""
-        state = self._state_at(spec.step, spec.schedule, control or Unattended())
+        state = self._reached(spec.step, spec.schedule, control or Unattended()).live.state
         folder = self.artifacts / quote(spec.export_id, safe="")
         wanted = {"adapter": (spec.adapter, write_adapter), "merged": (spec.merged, write_merged)}
         written: dict[str, Path] = {}
@@ -207,15 +222,17 @@ class Session:
             sha256={str(path): _sha256(path) for path in _weight_files(written.values())},
         )
 
-    def _state_before(self, step: int, schedule: Schedule, control: Control, *, newest: int | None) -> TrainState:
-        """The state before `step`; made anew from no newer a checkpoint than `newest`, where that is given."""
-        if newest is None:
-            return self._state_at(step, schedule, control)
-        return self._brought_to(step, schedule, control, newest=min(newest, step))[0].state
+    def _reached(self, step: int, schedule: Schedule, control: Control, *, newest: int | None = None) -> Reached:
+        """The state before `step`, which may be the live one: copy it before training from it.
 
-    def _brought_to(
-        self, step: int, schedule: Schedule, control: Control, *, newest: int | None = None
-    ) -> tuple[Live, tuple[WorkerNote, ...]]:
+        It is made anew from no newer a checkpoint than `newest`, where that is given.
+        """
+        if newest is not None:
+            return self._brought_to(step, schedule, control, newest=min(newest, step))
+        live = self._live_at(step, schedule)
+        return Reached(live=live) if live is not None else self._brought_to(step, schedule, control)
+
+    def _brought_to(self, step: int, schedule: Schedule, control: Control, *, newest: int | None = None) -> Reached:
         """The state at `step`, restored and trained forward from the newest good checkpoint on the way.
 
         `newest` is the last step whose checkpoint may be used; `step` itself unless given.
@@ -237,18 +254,14 @@ class Session:
         for between in range(restored.step, step):
             control.raise_if_stopping()
             state, _ = self.trainer.advance(state, between, schedule)
-        return Live(state=state, generation=schedule.generation, step=step, schedule=schedule), restored.notes
+        live = Live(state=state, generation=schedule.generation, step=step, schedule=schedule)
+        return Reached(live=live, notes=restored.notes, trained_steps=step - restored.step)
 
     def _live_at(self, step: int, schedule: Schedule) -> Live | None:
         """The live state, if it is the one that `schedule` leads to after `step` steps."""
         if self.commits.took_failure():
             self._live = None  # What could not be saved is not built upon: it is trained again from what was.
         return self._live if self._live is not None and self._live.is_at(step, schedule) else None
-
-    def _state_at(self, step: int, schedule: Schedule, control: Control) -> TrainState:
-        """The state at `step`, which may be the live one: copy it before training from it."""
-        live = self._live_at(step, schedule) or self._brought_to(step, schedule, control)[0]
-        return live.state
 
     def _committed(self, spec: WindowSpec) -> Future[WindowResult] | None:
         """The result that an earlier try of the window committed."""
@@ -339,6 +352,8 @@ class Session:
         records = []
         for step in range(spec.start_step, spec.end_step):
             control.raise_if_stopping()
+            if variant.unguarded:
+                state = unguarded(state)
             state, record = self.trainer.advance(state, step, spec.schedule, masked)
             records.append(record)
         return Replay(name=variant.name, masked_sample_ids=variant.masked_sample_ids, steps=tuple(records))

@@ -5,7 +5,10 @@ import math
 import pytest
 
 from aft_api.healing.detect import judge
-from aft_api.healing.diagnose import Conclusion, combine, conclude, look_back
+from aft_api.healing.diagnose import Conclusion, charges, combine, look_back
+from aft_api.healing.diagnose import conclude as concluded
+from aft_api.healing.harm import Charge, Harm
+from aft_api.healing.incident import Incident
 from aft_contracts import AnomalyKind, Replay, StepRecord, Verdict, Withheld
 
 PAST = 60
@@ -13,6 +16,24 @@ PAST = 60
 
 def replay(name: str, *steps: StepRecord, masked: tuple[str, ...] = ()) -> Replay:
     return Replay(name=name, masked_sample_ids=masked, steps=steps)
+
+
+def incident(anomalies, suspects, history, spec, *, armed_from: int = 0) -> Incident:
+    return Incident(
+        anomalies=tuple(anomalies), suspects=tuple(suspects), history=history, spec=spec, armed_from=armed_from
+    )
+
+
+def harm_of(sample_id: str, step: int = 60, *, is_proven: bool = True) -> Harm:
+    charge = Charge(step=step, sample_ids=(sample_id,))
+    return Harm(charge=charge, gain_nats=0.3, placebo_nats=0.0, z=9.0, rows=64, is_proven=is_proven)
+
+
+def conclude(anomalies, suspects, replays, history, spec, **facts) -> Conclusion:
+    """The conclusion where whoever is charged is then proven to do harm."""
+    here = incident(anomalies, suspects, history, spec)
+    harms = [harm_of(one, charge.step) for charge in charges(here, replays) for one in charge.sample_ids]
+    return concluded(here, replays, harms=harms, **facts)
 
 
 @pytest.fixture
@@ -50,7 +71,13 @@ BAD, OK = 9.0, 3.5
         pytest.param(None, {60: OK}, ("x@60",), (60,), "unknown", (), id="no-control"),
         pytest.param({61: OK}, {61: OK}, ("x@60",), (60,), "unknown", (), id="another-step-was-replayed"),
         pytest.param(
-            {60: BAD, 61: BAD}, {60: OK, 61: BAD}, ("x@60", "y@61"), (60, 61), "data", ("x",), id="only-one-is-cleared"
+            {60: BAD, 61: BAD},
+            {60: OK, 61: BAD},
+            ("x@60", "y@61"),
+            (60, 61),
+            "optimisation",
+            ("x",),
+            id="one-is-cleared-and-the-other-not",
         ),
         pytest.param(
             {60: BAD, 61: BAD}, {60: BAD, 61: OK}, ("x@60",), (60, 61), "optimisation", (), id="cleared-but-unsuspected"
@@ -75,17 +102,89 @@ def test_a_replay_that_the_guard_refuses_again_is_bad(lab, spec) -> None:
     assert found.verdict is Verdict.OPTIMISATION
 
 
-def test_a_row_that_only_its_own_domain_calls_out_is_proven_by_the_same_detector(lab, spec) -> None:
+@pytest.fixture
+def outlier(lab, spec) -> tuple[Incident, list[Replay]]:
+    """A row that only its own domain calls out: it stands out however often it is replayed, and not when it is gone."""
     trainer = lab.trainer(1, rows=16)
     past = trainer.run(60)
-    poison = lab.sample("poison", loss=10.5, tokens=12)
-    step = trainer.step(60, instead=(poison,))
+    step = trainer.step(60, instead=(lab.sample("odd", loss=10.5, tokens=12),))
     anomalies = judge([step], past, spec)
     assert {anomaly.kind for anomaly in anomalies} == {AnomalyKind.SAMPLE_OUTLIER}
-    masked = replay("without_suspects", step, masked=("poison",))
-    suspects = [lab.suspect("poison", 60)]
-    found = conclude(anomalies, suspects, [replay("as_it_was", step), masked], past, spec)
-    assert (found.verdict, found.culprits) == (Verdict.DATA, ("poison",))
+    replays = [replay("as_it_was", step), replay("without_suspects", step, masked=("odd",))]
+    return incident(anomalies, [lab.suspect("odd", 60)], past, spec), replays
+
+
+def test_that_a_row_no_longer_stands_out_once_it_is_left_out_proves_nothing(outlier) -> None:
+    here, replays = outlier
+    assert charges(here, replays) == (Charge(step=60, sample_ids=("odd",)),)
+    for harms in ((), (harm_of("odd", is_proven=False),)):
+        found = concluded(here, replays, harms=harms, base=50)
+        assert (found.verdict, found.culprits, found.unproven) == (Verdict.UNKNOWN, (), ("odd",))
+        assert found.needs_nothing
+        assert found.sound_step == 50
+
+
+def test_a_row_without_which_later_rows_are_better_off_is_a_culprit(outlier) -> None:
+    here, replays = outlier
+    found = concluded(here, replays, harms=[harm_of("odd")])
+    assert (found.verdict, found.culprits, found.unproven) == (Verdict.DATA, ("odd",), ())
+
+
+def test_a_loss_spike_that_is_gone_without_a_row_does_not_convict_it_either(lab, spec, past) -> None:
+    replays = [
+        replay("as_it_was", lab.step(60, loss=BAD)),
+        replay("without_suspects", lab.step(60, loss=OK), masked=("x", "y")),
+        replay("only:x", lab.step(60, loss=BAD), masked=("y",)),
+        replay("only:y", lab.step(60, loss=BAD), masked=("x",)),
+    ]
+    here = incident([lab.anomaly(60)], [lab.suspect("x", 60), lab.suspect("y", 60)], past, spec)
+    found = concluded(here, replays, harms=[harm_of("x"), harm_of("y", is_proven=False)])
+    assert (found.verdict, found.culprits, found.unproven) == (Verdict.DATA, ("x",), ("y",))
+
+
+def test_a_row_that_leaves_no_finite_loss_needs_no_other_proof(lab, spec, past) -> None:
+    replays = [
+        replay("as_it_was", lab.step(60, loss=math.nan, withheld=Withheld.NON_FINITE)),
+        replay("without_suspects", lab.step(60, loss=OK), masked=("x",)),
+    ]
+    here = incident([lab.anomaly(60, AnomalyKind.NON_FINITE)], [lab.suspect("x", 60)], past, spec)
+    assert charges(here, replays) == ()
+    found = concluded(here, replays)
+    assert (found.verdict, found.culprits) == (Verdict.DATA, ("x",))
+
+
+def test_a_row_that_only_stands_out_beside_one_that_leaves_no_finite_loss_is_not_convicted_with_it(lab, spec) -> None:
+    trainer = lab.trainer(1, rows=16)
+    past = trainer.run(60)
+    nan, odd = lab.sample("nan", loss=math.nan, grad_norm=math.nan), lab.sample("odd", loss=10.5, tokens=12)
+    broken = trainer.step(60, instead=(nan, odd)).model_copy(update={"withheld": Withheld.NON_FINITE, "applied": False})
+    clean = trainer.step(60, instead=(odd,))
+    replays = [
+        replay("as_it_was", broken),
+        replay("without_suspects", clean, masked=("nan", "odd")),
+        replay("only:nan", broken, masked=("odd",)),
+        replay("only:odd", clean, masked=("nan",)),
+    ]
+    anomalies = [lab.anomaly(60, AnomalyKind.NON_FINITE), lab.anomaly(60, AnomalyKind.SAMPLE_OUTLIER)]
+    found = concluded(incident(anomalies, [lab.suspect("nan", 60), lab.suspect("odd", 60)], past, spec), replays)
+    assert (found.verdict, found.culprits, found.unproven) == (Verdict.DATA, ("nan",), ())
+
+
+def test_a_replay_is_judged_by_the_detectors_as_they_were_armed(lab, spec, past) -> None:
+    """The mix changed at step 60, and with it the level; a moment of NaN came at step 64."""
+    history = [*past, *(lab.step(step, loss=5.0 + 0.02 * (step % 5)) for step in range(60, 64))]
+    anomalies = [lab.anomaly(64, AnomalyKind.NON_FINITE)]
+    replays = [replay("as_it_was", lab.step(64, loss=5.0))]
+    assert concluded(incident(anomalies, (), history, spec, armed_from=60), replays).verdict is Verdict.TRANSIENT
+    assert concluded(incident(anomalies, (), history, spec), replays).verdict is Verdict.OPTIMISATION
+
+
+def test_a_drift_is_judged_by_the_detectors_as_they_were_armed(lab, spec) -> None:
+    history = [lab.step(step, loss=3.5 + 0.02 * (step % 7)) for step in range(150)]
+    anomalies = [lab.anomaly(150, AnomalyKind.DRIFT, applied=True)]
+    replays = [replay("as_it_was", lab.step(150, loss=3.9))]
+    assert concluded(incident(anomalies, (), history, spec), replays).verdict is Verdict.OPTIMISATION
+    assert concluded(incident(anomalies, (), history, spec, armed_from=140), replays).verdict is Verdict.TRANSIENT
 
 
 def test_a_batch_that_holds_nobody_but_suspects_is_cleared_and_says_so(lab, spec, past) -> None:
@@ -94,7 +193,7 @@ def test_a_batch_that_holds_nobody_but_suspects_is_cleared_and_says_so(lab, spec
     replays = [replay("as_it_was", bad), replay("without_suspects", emptied, masked=("x",))]
     found = conclude([lab.anomaly(60)], [lab.suspect("x", 60)], replays, past, spec)
     assert (found.verdict, found.culprits) == (Verdict.DATA, ("x",))
-    assert "no other sample was left" in found.reasons[-1]
+    assert any("no other sample was left" in reason for reason in found.reasons)
 
 
 @pytest.mark.parametrize(("loss", "verdict"), [(3.9, Verdict.OPTIMISATION), (3.5, Verdict.TRANSIENT)])
@@ -170,11 +269,30 @@ def test_a_clean_replay_proves_the_checkpoint_that_it_began_from(
     ],
 )
 def test_a_look_back_tells_a_damaged_state_from_a_bad_course(lab, spec, past, older, verdict, sound_step) -> None:
-    first = conclude([lab.anomaly(60)], (), [replay("as_it_was", lab.step(60, loss=BAD))], past, spec, base=50)
-    again = replay("from_checkpoint:40", lab.step(60, loss=older))
-    found = look_back(first, [lab.anomaly(60)], again, past, spec, base=40)
+    here = incident([lab.anomaly(60)], (), past, spec)
+    first = concluded(here, [replay("as_it_was", lab.step(60, loss=BAD))], base=50)
+    found = look_back(first, here, replay("from_checkpoint:40", lab.step(60, loss=older)), base=40)
     assert (found.verdict, found.sound_step) == (verdict, sound_step)
     assert "step 40" in found.reasons[-1]
+
+
+def test_a_graver_fault_beside_it_does_not_clear_a_culprit() -> None:
+    data = Conclusion(verdict=Verdict.DATA, culprits=("x",), reasons=("a",), sound_step=40)
+    course = Conclusion(verdict=Verdict.OPTIMISATION, culprits=(), reasons=("b",))
+    assert combine([data, course]) == Conclusion(
+        verdict=Verdict.OPTIMISATION, culprits=("x",), reasons=("a", "b"), sound_step=None
+    )
+
+
+def test_rows_that_were_not_shown_to_do_harm_are_the_least_of_several_findings() -> None:
+    harmless = Conclusion(verdict=Verdict.UNKNOWN, culprits=(), reasons=("a",), unproven=("odd",), sound_step=40)
+    transient = Conclusion(verdict=Verdict.TRANSIENT, culprits=(), reasons=("b",), sound_step=50)
+    unknown = Conclusion(verdict=Verdict.UNKNOWN, culprits=(), reasons=("c",))
+    assert combine([harmless, harmless]).needs_nothing
+    both = combine([harmless, transient])
+    assert (both.verdict, both.unproven, both.sound_step) == (Verdict.TRANSIENT, ("odd",), 50)
+    still_open = combine([harmless, unknown])
+    assert (still_open.verdict, still_open.unproven, still_open.needs_nothing) == (Verdict.UNKNOWN, (), False)
 
 
 def test_clusters_go_back_to_the_oldest_sound_checkpoint() -> None:

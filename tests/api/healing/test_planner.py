@@ -211,3 +211,23 @@ def test_an_unexplained_score_proposes_the_last_step_that_scored_well(diagnose, 
     assert repair.kind is RepairKind.ESCALATE
     assert repair.proposal is not None
     assert repair.proposal.rollback_to_step == 10
+
+
+def test_rows_that_were_not_shown_to_do_harm_change_nothing_and_nobody_is_asked(diagnose) -> None:
+    report = diagnose("unknown", {44: True}).model_copy(update={"unproven": ("odd",)})
+    repair = plan_repair(report, FRESH, POLICY.model_copy(update={"ask_before_rollback": True}), course=COURSE)
+    assert repair == Repair(kind=RepairKind.CONTINUE, reasons=repair.reasons)
+    assert "odd" in repair.reasons[0]
+
+
+@pytest.mark.parametrize("verdict", ["transient", "state", "optimisation"])
+def test_a_culprit_found_beside_a_graver_fault_is_banned_too(diagnose, verdict) -> None:
+    repair = plan_repair(diagnose(verdict, {44: True}, ("x",)), FRESH, POLICY, course=COURSE)
+    assert (repair.kind, repair.blacklist) == (RepairKind.ROLLBACK, ("x",))
+
+
+def test_a_culprit_is_banned_where_the_course_needs_no_change(diagnose, lab) -> None:
+    report = diagnose("optimisation", {44: False, 45: False}, ("x",))
+    spikes = tuple(lab.anomaly(one.step, AnomalyKind.GRAD_SPIKE, applied=False) for one in report.anomalies)
+    repair = plan_repair(report.model_copy(update={"anomalies": spikes}), FRESH, POLICY, course=COURSE)
+    assert (repair.kind, repair.blacklist, repair.rollback_to_step) == (RepairKind.BLACKLIST, ("x",), None)

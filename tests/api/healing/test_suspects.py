@@ -2,7 +2,9 @@
 
 import math
 
-from aft_api.healing.suspects import find_suspects
+import pytest
+
+from aft_api.healing.suspects import find_suspects, without_known
 from aft_contracts import AnomalyKind
 
 
@@ -79,3 +81,31 @@ def test_a_batch_of_one_is_suspected_by_its_own_score(lab, spec) -> None:
     trainer = lab.trainer(8, rows=1, domains=("chat",))
     bad = lab.of_rows(80, (lab.sample("poison", loss=12.0),))
     assert ids(find_suspects([lab.anomaly(80)], [bad], trainer.run(80), spec)) == ["poison"]
+
+
+@pytest.mark.parametrize(
+    ("known", "left"),
+    [
+        pytest.param((), ["loss_spike", "sample_outlier", "non_finite"], id="nobody-is-known"),
+        pytest.param(("odd",), ["non_finite"], id="the-only-one-that-stands-out"),
+        pytest.param(("other",), ["loss_spike", "sample_outlier", "non_finite"], id="somebody-else"),
+    ],
+)
+def test_a_row_that_was_looked_into_raises_no_second_alarm(lab, spec, known, left) -> None:
+    trainer = lab.trainer(9)
+    history = trainer.run(60)
+    window = [trainer.step(60, instead=(lab.sample("odd", loss=11.0),)), trainer.step(61)]
+    anomalies = [
+        lab.anomaly(60),
+        lab.anomaly(60, AnomalyKind.SAMPLE_OUTLIER, sample_ids=("odd",)),
+        lab.anomaly(61, AnomalyKind.NON_FINITE),
+    ]
+    assert [one.kind for one in without_known(anomalies, window, history, spec, known)] == left
+
+
+def test_a_known_row_does_not_excuse_another(lab, spec) -> None:
+    trainer = lab.trainer(10)
+    rows = (lab.sample("odd", loss=11.0), lab.sample("new", loss=12.0))
+    anomalies = [lab.anomaly(60)]
+    window = [trainer.step(60, instead=rows)]
+    assert without_known(anomalies, window, trainer.run(60), spec, ("odd",)) == tuple(anomalies)

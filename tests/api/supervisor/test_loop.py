@@ -50,12 +50,28 @@ async def test_refused_poison_is_named_proven_blacklisted_and_never_loaded_again
     run = await api.until(run_id, "succeeded")
     [report] = (await api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
     assert (report["verdict"], report["culprits"]) == ("data", [LATE_POISON])
-    assert [replay["name"] for replay in report["replays"]] == ["as_it_was", "without_suspects"]
+    assert [replay["name"] for replay in report["replays"]] == [
+        "as_it_was", "without_suspects", "applied", "without:0", "placebo:30.0", "placebo:30.1", "placebo:30.2",
+    ]  # fmt: skip
+    assert report["replay_steps"] == sum(len(replay["steps"]) for replay in report["replays"])
     assert [(entry["sample_id"], entry["step"]) for entry in run["schedule"]["blacklist"]] == [(LATE_POISON, 40)]
     assert run["generation"] == 0, "the guard had refused the update: nothing to roll back"
     assert LATE_POISON in await sample_ids(api, run_id)
     assert LATE_POISON not in await sample_ids(api, run_id, from_index=4)
     assert run["review_id"] is None
+
+
+async def test_row_that_stands_out_and_does_no_harm_is_told_of_once_and_goes_on(api: Api) -> None:
+    api.worker.poison = api.worker.harmless = {LATE_POISON, EARLY_POISON}
+    run_id = await api.start(optim={"steps": 240, "batch_size": 4})
+    run = await api.until(run_id, "succeeded")
+    reports = (await api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
+    assert [(one["verdict"], one["culprits"], one["unproven"], one["repair"]["kind"]) for one in reports] == [
+        ("unknown", [], [EARLY_POISON], "continue"), ("unknown", [], [LATE_POISON], "continue"),
+    ]  # fmt: skip
+    assert (run["schedule"]["blacklist"], run["schedule"]["branches"], run["review_id"]) == ([], [], None)
+    alarms = {event["step"] for event in await api.events(run_id, "anomaly_detected")}
+    assert alarms == {13, 30}, "the rows come again at steps 113, 130, 213 and 230"
 
 
 async def test_ban_names_its_evidence_and_is_lifted_without_moving_anybody(api: Api) -> None:
@@ -110,6 +126,9 @@ async def test_two_poisoned_rows_far_apart_in_one_window_are_both_found(local_ap
         LATE_POISON: 40,
         "s157": 40,
     }
+    [report] = (await local_api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
+    replayed = sum(len(replay["steps"]) for replay in report["replays"])
+    assert report["replay_steps"] == replayed + 6 + 9, "the way from step 30 to the second row's replay and trial"
 
 
 async def test_applied_poison_is_rolled_back_after_a_human_agreed(api: Api) -> None:
@@ -244,12 +263,13 @@ async def test_fault_that_comes_back_after_a_rollback_fails_its_probation_and_cl
 async def test_crowd_of_suspects_is_bisected_within_the_bound_on_replays(local_api: Api) -> None:
     crowd = {"s120", "s121", "s122", "s124", "s125"}
     local_api.worker.poison = crowd
-    run_id = await local_api.start(repair={"max_replays": 7})
+    run_id = await local_api.start(repair={"max_replays": 21})
     run = await local_api.until(run_id, "succeeded")
     [report] = (await local_api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
     names = [replay["name"] for replay in report["replays"]]
     assert names[:4] == ["as_it_was", "without_suspects", "group:1.0", "group:1.1"]
-    assert len(names) <= 7
+    assert len(names) <= 21
+    assert [name for name in names if name.startswith("without:")] == [f"without:{number}" for number in range(5)]
     assert report["replay_steps"] == sum(len(replay["steps"]) for replay in report["replays"])
     assert {*report["culprits"]} == crowd == {entry["sample_id"] for entry in run["schedule"]["blacklist"]}
 

@@ -1,17 +1,13 @@
 """Conclude: what the replays prove about an incident."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aft_api.healing.culprits import Group, Trials, trials_by_step
-from aft_api.healing.cusum import elevation
-from aft_api.healing.detect import judge
+from aft_api.healing.harm import Charge, Harm
+from aft_api.healing.incident import Faults, Incident, again
 from aft_api.healing.replay import AS_IT_WAS, WITHOUT_SUSPECTS
-from aft_api.healing.robust_z import sweep
-from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, Replay, StepRecord, Suspect, Verdict
-
-Faults = Mapping[int, frozenset[AnomalyKind]]
-"""Kinds of anomaly by step."""
+from aft_contracts import AnomalyKind, Replay, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,88 +16,90 @@ class Conclusion:
 
     verdict: Verdict
     culprits: tuple[str, ...]
+    """Samples that were proven to do harm: those of a data verdict, and those found beside a graver fault."""
     reasons: tuple[str, ...]
+    unproven: tuple[str, ...] = ()
+    """Samples that stand out and were not shown to do harm."""
     sound_step: int | None = None
     """Step of the checkpoint from which a replay came out clean; None where none did."""
 
+    @property
+    def needs_nothing(self) -> bool:
+        """Whether all that was found are rows that stand out and were not shown to do harm."""
+        return self.verdict is Verdict.UNKNOWN and bool(self.unproven)
+
 
 def conclude(
-    anomalies: Sequence[Anomaly],
-    suspects: Sequence[Suspect],
-    replays: Sequence[Replay],
-    history: Sequence[StepRecord],
-    spec: DetectionSpec,
-    *,
-    base: int | None = None,
+    incident: Incident, replays: Sequence[Replay], *, harms: Sequence[Harm] = (), base: int | None = None
 ) -> Conclusion:
-    """The verdict on `anomalies`; the replays are judged by the detectors that found them, on the same `history`.
+    """The verdict on `incident`, whose replays are judged by the detectors that found it.
 
-    Clean when repeated as it was: transient. Bad again, and clean without its suspects: data, and the culprits are
-    those of them whom the further trials convict (`Trials.convicted`). Bad even without them, or with nobody to
-    suspect: optimisation, unless `look_back` finds more. Unknown without a replay of an anomalous step, or when the
-    replays contradict each other. `base` is the step of the checkpoint that the replays began from; a clean one proves
-    it sound.
+    Clean when repeated as it was: transient. Bad again, and clean without the suspects of the step: those of them whom
+    the further trials accuse (`Trials.convicted`) caused the alarm. They are culprits if the step had no finite loss or
+    gradient, for then no update was possible, or if one of `harms` proves that later rows are better off without them;
+    that they no longer stand out once they are left out proves nothing. Bad even without them, or with nobody to
+    suspect: optimisation, unless `look_back` finds more. Unknown without a replay of an anomalous step, when the
+    replays contradict each other, and where nobody was shown to do harm. `base` is the step of the checkpoint that the
+    replays began from; a clean one proves it sound.
     """
     as_it_was, without = _variant(AS_IT_WAS, replays), _variant(WITHOUT_SUSPECTS, replays)
-    replayed = _replayed(anomalies, as_it_was)
+    replayed = incident.replayed(as_it_was)
     if as_it_was is None or not replayed:
         return _unknown("No anomalous step was replayed, so nothing is proven.")
-    as_before = _faults(as_it_was, replayed, anomalies, history, spec)
-    bad = frozenset(as_before)
-    still_bad = _again(as_before, _faults(without, replayed, anomalies, history, spec)) if without else frozenset[int]()
-    if not bad and without and _faults(without, replayed, anomalies, history, spec):
+    before = incident.faults(as_it_was, replayed)
+    if not before and without and incident.faults(without, replayed):
         return _unknown(
             f"Replayed as it was, {_steps(replayed)} came out clean, but bad without the suspects: a contradiction."
         )
-    if not bad:
+    if not before:
         return replace(_transient(replayed), sound_step=base)
-    tried = tried_groups(anomalies, suspects, replays, history, spec)
-    conclusion = _blame(bad, still_bad, without, tried)
-    is_cleared = conclusion.verdict is Verdict.DATA and not still_bad
+    still_bad = again(before, incident.faults(without, replayed)) if without else frozenset(before)
+    conclusion = _blame(before, still_bad, without, tried_groups(incident, replays), harms)
+    is_cleared = conclusion.verdict is Verdict.DATA or conclusion.needs_nothing
     return replace(conclusion, sound_step=base) if is_cleared else conclusion
 
 
-def tried_groups(
-    anomalies: Sequence[Anomaly],
-    suspects: Sequence[Suspect],
-    replays: Sequence[Replay],
-    history: Sequence[StepRecord],
-    spec: DetectionSpec,
-) -> dict[int, Trials]:
+def tried_groups(incident: Incident, replays: Sequence[Replay]) -> dict[int, Trials]:
     """What is known of the suspects of each step that came out clean without them; none where the data is cleared."""
     as_it_was, without = _variant(AS_IT_WAS, replays), _variant(WITHOUT_SUSPECTS, replays)
-    replayed = _replayed(anomalies, as_it_was)
+    replayed = incident.replayed(as_it_was)
     if as_it_was is None or without is None or not replayed:
         return {}
-    before = _faults(as_it_was, replayed, anomalies, history, spec)
+    before = incident.faults(as_it_was, replayed)
     masked = frozenset(without.masked_sample_ids)
-    cleared = frozenset(before) - _again(before, _faults(without, replayed, anomalies, history, spec))
+    cleared = frozenset(before) - again(before, incident.faults(without, replayed))
     left_in: dict[Group, frozenset[int]] = {
-        masked - {*replay.masked_sample_ids}: _again(before, _faults(replay, replayed, anomalies, history, spec))
+        masked - {*replay.masked_sample_ids}: again(before, incident.faults(replay, replayed))
         for replay in replays
         if replay is not as_it_was and replay is not without
     }
-    return trials_by_step(suspects, masked, cleared, left_in)
+    return trials_by_step(incident.suspects, masked, cleared, left_in)
 
 
-def look_back(
-    conclusion: Conclusion,
-    anomalies: Sequence[Anomaly],
-    replay: Replay,
-    history: Sequence[StepRecord],
-    spec: DetectionSpec,
-    *,
-    base: int,
-) -> Conclusion:
+def charges(incident: Incident, replays: Sequence[Replay]) -> tuple[Charge, ...]:
+    """The samples that caused an alarm, one by one, and are still to be shown to do harm; see `conclude`."""
+    as_it_was = _variant(AS_IT_WAS, replays)
+    if as_it_was is None:
+        return ()
+    before = incident.faults(as_it_was, incident.replayed(as_it_was))
+    return tuple(
+        Charge(step=step, sample_ids=(one,))
+        for step, trials in tried_groups(incident, replays).items()
+        for one in trials.suspects
+        if one in trials.culprits and not _proves_itself(before[step])
+    )
+
+
+def look_back(conclusion: Conclusion, incident: Incident, older: Replay, *, base: int) -> Conclusion:
     """The conclusion once the steps were replayed unchanged from the older checkpoint at step `base`.
 
     Clean from there, though bad from the newer checkpoint: what was saved in the newer one is damaged. Bad from both:
     it stays what it was.
     """
-    replayed = _replayed(anomalies, replay)
+    replayed = incident.replayed(older)
     if not replayed:
         return conclusion
-    if bad := frozenset(_faults(replay, replayed, anomalies, history, spec)):
+    if bad := frozenset(incident.faults(older, replayed)):
         reason = f"Replayed from the checkpoint of step {base} it came back as well, at {_steps(bad)}."
         return replace(conclusion, reasons=(*conclusion.reasons, reason))
     reason = (
@@ -112,97 +110,85 @@ def look_back(
 
 
 def combine(conclusions: Sequence[Conclusion]) -> Conclusion:
-    """One conclusion on several clusters of one window: the gravest verdict, all culprits, all reasons."""
+    """One conclusion on several clusters of one window: the gravest verdict, all culprits, all reasons.
+
+    Rows that were not shown to do harm are the least grave. Beside something unknown they are not named: a human is
+    asked about all of it.
+    """
     gravity = (Verdict.TRANSIENT, Verdict.DATA, Verdict.STATE, Verdict.OPTIMISATION, Verdict.UNKNOWN)
-    sound = [one.sound_step for one in conclusions]
+    grave = [one for one in conclusions if not one.needs_nothing] or conclusions
+    verdict = max((one.verdict for one in grave), key=gravity.index)
+    is_open = verdict is Verdict.UNKNOWN and not all(one.needs_nothing for one in grave)
+    sound = [one.sound_step for one in grave]
     return Conclusion(
-        verdict=max((one.verdict for one in conclusions), key=gravity.index),
+        verdict=verdict,
         culprits=tuple(dict.fromkeys(culprit for one in conclusions for culprit in one.culprits)),
         reasons=tuple(reason for one in conclusions for reason in one.reasons),
+        unproven=() if is_open else tuple(dict.fromkeys(row for one in conclusions for row in one.unproven)),
         sound_step=None if None in sound else min(step for step in sound if step is not None),
     )
 
 
 def _blame(
-    bad: frozenset[int], still_bad: frozenset[int], without: Replay | None, tried: Mapping[int, Trials]
+    before: Faults,
+    still_bad: frozenset[int],
+    without: Replay | None,
+    tried: Mapping[int, Trials],
+    harms: Sequence[Harm],
 ) -> Conclusion:
-    again = f"Replayed as it was, the fault came back at {_steps(bad)}: it is not transient."
+    came_back = f"Replayed as it was, the fault came back at {_steps(before)}: it is not transient."
     if without is None:
-        return _optimisation(again, "No sample stands out in it.")
-    cleared = bad - still_bad
-    asked = dict.fromkeys(one for trials in tried.values() for one in trials.suspects)
-    if not asked:
+        return _optimisation(came_back, "No sample stands out in it.")
+    if not tried:
         masked = len(without.masked_sample_ids)
-        return _optimisation(again, f"It also came back without the samples that stand out ({masked}).")
-    guilty = frozenset().union(*(trials.culprits for trials in tried.values()))
-    culprits, harmless = (
-        tuple(one for one in asked if one in guilty),
-        [one for one in asked if one not in guilty],
-    )
-    reasons = [again, f"Without {', '.join(culprits)} it did not come back at {_steps(cleared)}."]
-    if harmless:
-        reasons.append(f"With {', '.join(harmless)} left in and the others out it did not either: not to blame.")
+        return _optimisation(came_back, f"It also came back without the samples that stand out ({masked}).")
+    proven = _proven(before, tried, harms)
+    accused = _once(one for trials in tried.values() for one in trials.suspects if one in trials.culprits)
+    culprits = tuple(one for one in accused if one in proven)
+    unproven = tuple(one for one in accused if one not in proven)
+    reasons = [came_back, *_told(accused, tried, without), *(harm.in_words for harm in harms)]
+    measured = {one for harm in harms for one in harm.charge.sample_ids}
+    if unmeasured := [one for one in unproven if one not in measured]:
+        reasons.append(f"What {', '.join(unmeasured)} would do to later rows was not measured.")
+    if unproven:
+        reasons.append(f"Not shown to do harm, so not banned: {', '.join(unproven)}.")
+    if still_bad:
+        reasons.append(f"At {_steps(still_bad)} it came back even without the suspects, so those are not blamed.")
+    verdict = Verdict.OPTIMISATION if still_bad else Verdict.DATA if culprits else Verdict.UNKNOWN
+    return Conclusion(verdict=verdict, culprits=culprits, reasons=tuple(reasons), unproven=unproven)
+
+
+def _proven(before: Faults, tried: Mapping[int, Trials], harms: Sequence[Harm]) -> frozenset[str]:
+    by_themselves = (trials.culprits for step, trials in tried.items() if _proves_itself(before[step]))
+    by_harm = (frozenset(harm.charge.sample_ids) for harm in harms if harm.is_proven)
+    return frozenset().union(*by_themselves, *by_harm)
+
+
+def _proves_itself(kinds: frozenset[AnomalyKind]) -> bool:
+    """Whether no update at all was possible: harm enough."""
+    return AnomalyKind.NON_FINITE in kinds
+
+
+def _told(accused: Collection[str], tried: Mapping[int, Trials], without: Replay) -> list[str]:
+    """Who caused the alarm, and who only stood beside, in words."""
+    bystanders = _once(one for trials in tried.values() for one in trials.suspects if one not in accused)
+    reasons = [f"Without {', '.join(accused)} it did not come back at {_steps(tried)}."]
+    if bystanders:
+        reasons.append(f"With {', '.join(bystanders)} left in and the others out it did not either: not to blame.")
     together = [group for trials in tried.values() for group in trials.convicted if len(group) > 1]
     reasons += [f"Blamed together, for no part of them did it alone: {', '.join(sorted(group))}." for group in together]
-    if still_bad & bad:
-        reasons.append(f"At {_steps(still_bad & bad)} it came back even without the suspects, so those are not blamed.")
-    emptied = frozenset(step.step for step in without.steps if step.tokens == 0) & cleared
+    emptied = frozenset(step.step for step in without.steps if step.tokens == 0) & frozenset(tried)
     if emptied:
         reasons.append(f"At {_steps(emptied)} no other sample was left, so nothing else could have caused it.")
-    return Conclusion(verdict=Verdict.DATA, culprits=culprits, reasons=tuple(reasons))
+    return reasons
+
+
+def _once(samples: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(samples))
 
 
 def _variant(name: str, replays: Sequence[Replay]) -> Replay | None:
     return next((replay for replay in replays if replay.name == name), None)
-
-
-def _replayed(anomalies: Sequence[Anomaly], replay: Replay | None) -> frozenset[int]:
-    steps = {step.step for step in replay.steps} if replay else set()
-    return frozenset(anomaly.step for anomaly in anomalies if anomaly.step in steps)
-
-
-def _again(before: Faults, now: Faults) -> frozenset[int]:
-    """Steps at which a fault of the same kind came back.
-
-    Masking a row gives the others more weight: an ordinary row may then stand out by its gradient where before there
-    was NaN. That is another fault than the one to be explained.
-    """
-    return frozenset(step for step, kinds in now.items() if kinds & before.get(step, frozenset()))
-
-
-def _faults(
-    replay: Replay,
-    replayed: frozenset[int],
-    anomalies: Sequence[Anomaly],
-    history: Sequence[StepRecord],
-    spec: DetectionSpec,
-) -> Faults:
-    """Those of the `replayed` anomalous steps that are anomalous in this variant, and in which way."""
-    masked = frozenset(replay.masked_sample_ids)
-    steps = [_without(step, masked) for step in replay.steps if step.tokens > 0]
-    past = [step for step in history if not steps or step.step < steps[0].step]
-    found: dict[int, set[AnomalyKind]] = {}
-    for anomaly in judge(steps, past, spec):
-        if anomaly.kind is not AnomalyKind.DRIFT and anomaly.step in replayed:
-            found.setdefault(anomaly.step, set()).add(anomaly.kind)
-    drifted = {anomaly.step for anomaly in anomalies if anomaly.kind is AnomalyKind.DRIFT}
-    for step in _still_high(steps, past, spec) & drifted & replayed:
-        found.setdefault(step, set()).add(AnomalyKind.DRIFT)
-    return {step: frozenset(kinds) for step, kinds in found.items()}
-
-
-def _still_high(steps: Sequence[StepRecord], past: Sequence[StepRecord], spec: DetectionSpec) -> frozenset[int]:
-    """Steps whose loss still adds to a drift; the sum itself needs more steps than a replay has."""
-    clean = sweep(past, spec).clean
-    heights = {step.step: elevation(step, clean, spec) for step in steps}
-    return frozenset(step for step, z in heights.items() if z is not None and z > spec.cusum_drift)
-
-
-def _without(step: StepRecord, masked: frozenset[str]) -> StepRecord:
-    """The step without its masked samples: they are recorded, but had no part in it."""
-    return step.model_copy(
-        update={"samples": tuple(sample for sample in step.samples if sample.sample_id not in masked)}
-    )
 
 
 def _transient(steps: Collection[int]) -> Conclusion:

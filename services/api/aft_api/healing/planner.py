@@ -55,7 +55,9 @@ def plan_repair(
     | state        | roll back to the checkpoint proven sound    | the same                            |
     | optimisation | roll back, lower rate and clip, re-warm;    | roll back, lower rate and clip,     |
     |              | continue where only a gradient was out      | re-warm                             |
-    | unknown      | ask a human                                 | ask a human, proposing to roll back |
+    | unknown      | ask a human; continue where nothing but rows was found that were not shown to do harm     |
+
+    Whoever was proven to do harm is banned, whatever else is done.
 
     One rung at a time: where an incident came back after a rollback that changed nothing else, the next is a calmer
     course, and where that was in vain too, a human. A model that stands still is not helped by a calmer course; where
@@ -64,7 +66,9 @@ def plan_repair(
     A checkpoint from which a replay came out clean is sound: it needs no probation. Continuing without a change is
     never capped: it moves on.
     """
-    repair = _rung(diagnosis, history, policy, course)
+    if diagnosis.verdict is Verdict.UNKNOWN and diagnosis.unproven:
+        return Repair(kind=RepairKind.CONTINUE, reasons=(f"{NO_HARM} ({_samples(diagnosis.unproven)}).",))
+    repair = _banning(_rung(diagnosis, history, policy, course), diagnosis)
     if diagnosis.verdict is Verdict.UNKNOWN:
         proposal = repair if repair.rollback_to_step is not None else None
         return _ask(proposal, "The cause is unknown, so a human decides.")
@@ -106,6 +110,16 @@ def _rung(diagnosis: DiagnosisReport, history: IncidentHistory, policy: RepairPo
             return _undone(diagnosis, course)
 
 
+def _banning(repair: Repair, diagnosis: DiagnosisReport) -> Repair:
+    """The repair, with the culprits banned that were found beside a graver fault."""
+    if repair.blacklist or not diagnosis.culprits:
+        return repair
+    reason = f"Blacklisting {_samples(diagnosis.culprits)} too: they were proven to do harm."
+    kind = RepairKind.BLACKLIST if repair.kind is RepairKind.CONTINUE else repair.kind
+    changes = {"kind": kind, "blacklist": diagnosis.culprits, "reasons": (*repair.reasons, reason)}
+    return repair.model_copy(update=changes)
+
+
 def _without_culprits(diagnosis: DiagnosisReport, course: Course) -> Repair:
     applied = _applied(diagnosis)
     target = _sound_before(min(applied), diagnosis, course) if applied else None
@@ -114,7 +128,7 @@ def _without_culprits(diagnosis: DiagnosisReport, course: Course) -> Repair:
         blacklist=diagnosis.culprits,
         rollback_to_step=target,
         reasons=(
-            f"Blacklisting {_samples(diagnosis.culprits)}: the replay was clean without.",
+            f"Blacklisting {_samples(diagnosis.culprits)}: proven to do harm.",
             _why_back(min(applied), target) if target is not None else WITHHELD,
         ),
     )
@@ -173,6 +187,7 @@ def _calmer(
     )
 
 
+NO_HARM = "Nothing was found but rows that stand out and were not shown to do harm"
 WITHHELD = "Every bad update was withheld: no weight to undo."
 
 

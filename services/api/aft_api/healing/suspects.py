@@ -1,12 +1,15 @@
 """Suspects: the samples of an anomalous step that stand out, from the step's own record."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from aft_api.healing.detect import clean_steps
 from aft_api.healing.reference import SampleReference
-from aft_contracts import Anomaly, DetectionSpec, SampleRecord, StepRecord, Suspect
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, SampleRecord, StepRecord, Suspect
+
+OF_ROWS = (AnomalyKind.SAMPLE_OUTLIER, AnomalyKind.LOSS_SPIKE, AnomalyKind.GRAD_SPIKE)
+"""What a hard row raises by itself."""
 
 
 def find_suspects(
@@ -28,6 +31,27 @@ def find_suspects(
     reference = SampleReference(clean_steps((*history, *window), anomalies, spec), spec)
     suspects = [suspect for step in window if step.step in named for suspect in _of_step(step, reference, spec)]
     return tuple(sorted(suspects, key=lambda suspect: (-suspect.score, suspect.step, suspect.sample_id)))
+
+
+def without_known(
+    anomalies: Sequence[Anomaly],
+    window: Sequence[StepRecord],
+    history: Sequence[StepRecord],
+    spec: DetectionSpec,
+    known: Collection[str],
+) -> tuple[Anomaly, ...]:
+    """`anomalies` without those that are of `known` rows alone, which were looked into and not shown to do harm.
+
+    A row is drawn again in each epoch, and would raise the same alarm each time.
+    """
+    if not known:
+        return tuple(anomalies)
+    suspects = find_suspects(anomalies, window, history, spec)
+    standing_out = {one.step: {*one.sample_ids} for one in anomalies if one.kind is AnomalyKind.SAMPLE_OUTLIER}
+    for suspect in suspects:
+        standing_out.setdefault(suspect.step, set()).add(suspect.sample_id)
+    explained = {step for step, rows in standing_out.items() if rows and rows <= {*known}}
+    return tuple(one for one in anomalies if one.kind not in OF_ROWS or one.step not in explained)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,11 @@ async def list_diagnoses(session: AsyncSession, run_id: str) -> list[DiagnosisRe
     return [_report(row) for row in rows]
 
 
+async def unproven_samples(session: AsyncSession, run_id: str) -> frozenset[str]:
+    """Samples of a run that were looked into before, and not shown to do harm."""
+    return frozenset(one for report in await list_diagnoses(session, run_id) for one in report.unproven)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RateRepair:
     """A repair that lowered the learning rate because it had jumped."""

@@ -1,6 +1,6 @@
 """TrainState: everything that a step changes, and that a checkpoint must bring back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -41,6 +41,12 @@ def init_state(model: LoadedModel, optim: OptimSpec, detection: DetectionSpec) -
     own: TrainState = jax.jit(lambda shared: jax.tree.map(jnp.copy, shared))(state)
     placed: TrainState = jax.device_put(own, state_sharding(state, mesh))
     return placed
+
+
+def unguarded(state: TrainState) -> TrainState:
+    """`state` with a guard that has seen nothing: it withholds no finite update in the next step."""
+    blank: GuardState = jax.tree.map(jnp.zeros_like, state.guard)
+    return replace(state, guard=blank)
 
 
 def state_sharding(state: TrainState, mesh: Mesh) -> TrainState:

@@ -1,11 +1,14 @@
 """forensic: asks the worker for evidence and writes the diagnosis."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 
 from langgraph.runtime import Runtime
 
-from aft_api.healing.diagnose import Conclusion, combine, conclude, look_back, tried_groups
+from aft_api.healing.diagnose import Conclusion, charges, combine, conclude, look_back, tried_groups
+from aft_api.healing.harm import FEWEST_IN_A_TRIAL, Harm, plan_trial, weigh
+from aft_api.healing.incident import Incident
 from aft_api.healing.rate_jump import find_rate_jump
 from aft_api.healing.replay import base_of, clusters, plan_bisection, plan_look_back, plan_replay
 from aft_api.healing.scores import conclude_scores
@@ -24,6 +27,7 @@ from aft_contracts import (
     AnomalyKind,
     DiagnosisReport,
     EventKind,
+    RepairPolicy,
     Replay,
     State,
     StepRecord,
@@ -55,19 +59,12 @@ async def _diagnose(
     ports: Ports, diagnosis_id: str, evidence: Evidence, anomalies: tuple[Anomaly, ...]
 ) -> DiagnosisReport:
     suspects = find_suspects(anomalies, evidence.steps, evidence.history, evidence.spec.detection)
-    conclusions: list[Conclusion] = []
-    replays: list[Replay] = []
-    seconds = 0.0
-    for number, cluster in enumerate(clusters(anomalies, evidence.spec.repair)[:MOST_CLUSTERS]):
-        replayed = await _explain(ports, f"{diagnosis_id}:replay:{number}", evidence, cluster, suspects)
-        if isinstance(replayed, str):
-            reason = f"The replay failed: {replayed}"
-            conclusions.append(Conclusion(verdict=Verdict.UNKNOWN, culprits=(), reasons=(reason,)))
-            continue
-        conclusions.append(replayed.conclusion)
-        replays += replayed.replays
-        seconds += replayed.seconds
-    conclusion = combine(conclusions)
+    explained = [
+        await _explain(ports, f"{diagnosis_id}:replay:{number}", evidence, _incident(evidence, cluster, suspects))
+        for number, cluster in enumerate(clusters(anomalies, evidence.spec.repair)[:MOST_CLUSTERS])
+    ]
+    results = [result for one in explained for result in one.results]
+    conclusion = combine([one.conclusion for one in explained])
     first_bad_step = min(anomaly.step for anomaly in anomalies)
     jump = find_rate_jump(_past(evidence), first_bad_step, evidence.spec.detection)
     return DiagnosisReport(
@@ -79,13 +76,14 @@ async def _diagnose(
         suspects=suspects,
         verdict=conclusion.verdict,
         culprits=conclusion.culprits,
+        unproven=conclusion.unproven,
         sound_step=conclusion.sound_step,
         rate_jump=jump.factor if jump else None,
         rate_jump_step=jump.step if jump else None,
         reasons=conclusion.reasons,
-        replays=tuple(replays),
-        replay_steps=sum(len(replay.steps) for replay in replays),
-        replay_seconds=seconds,
+        replays=tuple(replay for result in results for replay in result.replays),
+        replay_steps=sum(_steps_trained(result) for result in results),
+        replay_seconds=sum(result.seconds for result in results),
     )
 
 
@@ -118,71 +116,91 @@ async def _diagnose_scores(
 
 
 def _past(evidence: Evidence) -> tuple[StepRecord, ...]:
-    """All steps known before a replayed one; `conclude` takes those that lie before each replay."""
+    """All steps known before a replayed one; an `Incident` takes those that lie before each replay."""
     return (*evidence.history, *evidence.steps)
+
+
+def _incident(evidence: Evidence, cluster: tuple[Anomaly, ...], suspects: tuple[Suspect, ...]) -> Incident:
+    return Incident(
+        anomalies=cluster,
+        suspects=suspects,
+        history=_past(evidence),
+        spec=evidence.spec.detection,
+        armed_from=evidence.armed_from,
+    )
+
+
+def _steps_trained(result: AnalysisResult) -> int:
+    return result.approach_steps + sum(len(replay.steps) for replay in result.replays)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Explained:
-    """What the replays of one cluster showed."""
+    """What the replays of one cluster showed, and what they cost."""
 
     conclusion: Conclusion
-    replays: tuple[Replay, ...]
-    seconds: float
+    results: tuple[AnalysisResult, ...] = ()
 
 
-async def _explain(
-    ports: Ports,
-    analysis_id: str,
-    evidence: Evidence,
-    cluster: tuple[Anomaly, ...],
-    suspects: tuple[Suspect, ...],
-) -> _Explained | str:
-    """What was wrong, or in words why no replay says so; a bad course is looked at from an older checkpoint too."""
-    window, checkpoints, past = evidence.window, evidence.checkpoint_steps, _past(evidence)
+async def _explain(ports: Ports, analysis_id: str, evidence: Evidence, incident: Incident) -> _Explained:
+    """What was wrong, proven by replays; where neither row nor moment is to blame, from an older checkpoint too."""
+    window, checkpoints, policy = evidence.window, evidence.checkpoint_steps, evidence.spec.repair
     asked = plan_replay(
-        analysis_id, window.run_id, window.schedule, cluster, suspects, evidence.spec.repair,
+        analysis_id, window.run_id, window.schedule, incident.anomalies, incident.suspects, policy,
         window_start=window.start_step,
     )  # fmt: skip
-    result = await _replayed(ports, asked)
-    if isinstance(result, str):
-        return result
-    spec = evidence.spec.detection
-    replays, seconds = await _bisected(ports, asked, result, evidence, cluster, suspects)
-    conclusion = conclude(cluster, suspects, replays, past, spec, base=base_of(asked, checkpoints))
-    explained = _Explained(conclusion=conclusion, replays=replays, seconds=seconds)
-    further = plan_look_back(asked, checkpoints) if conclusion.verdict is Verdict.OPTIMISATION else None
-    if further is None:
-        return explained
-    older = await _replayed(ports, further)
-    if isinstance(older, str):
-        return explained
+    first = await _replayed(ports, asked)
+    if isinstance(first, str):
+        reason = f"The replay failed: {first}"
+        return _Explained(conclusion=Conclusion(verdict=Verdict.UNKNOWN, culprits=(), reasons=(reason,)))
+    results = await _bisected(ports, asked, first, incident, policy)
+    harms, trials = await _tried(ports, asked, results, incident, policy)
+    conclusion = conclude(incident, _replays(results), harms=harms, base=base_of(asked, checkpoints))
+    results = (*results, *trials)
+    is_open = conclusion.verdict is Verdict.OPTIMISATION or conclusion.needs_nothing
+    further = plan_look_back(asked, checkpoints) if is_open else None
+    older = None if further is None else await _replayed(ports, further)
+    if further is None or not isinstance(older, AnalysisResult):
+        return _Explained(conclusion=conclusion, results=results)
     return _Explained(
-        conclusion=look_back(conclusion, cluster, older.replays[0], past, spec, base=base_of(further, checkpoints)),
-        replays=(*result.replays, *older.replays),
-        seconds=result.seconds + older.seconds,
+        conclusion=look_back(conclusion, incident, older.replays[0], base=base_of(further, checkpoints)),
+        results=(*results, older),
     )
 
 
 async def _bisected(
-    ports: Ports,
-    asked: AnalysisSpec,
-    first: AnalysisResult,
-    evidence: Evidence,
-    cluster: tuple[Anomaly, ...],
-    suspects: tuple[Suspect, ...],
-) -> tuple[tuple[Replay, ...], float]:
-    """All replays, and their seconds: the first ones, and those that tell many suspects apart."""
-    replays, seconds = first.replays, first.seconds
+    ports: Ports, asked: AnalysisSpec, first: AnalysisResult, incident: Incident, policy: RepairPolicy
+) -> tuple[AnalysisResult, ...]:
+    """The first replays, and those that tell many suspects apart; enough are left for a trial of who is left."""
+    results: tuple[AnalysisResult, ...] = (first,)
     for round_number in count(1):
-        tried = tried_groups(cluster, suspects, replays, _past(evidence), evidence.spec.detection)
-        left = evidence.spec.repair.max_replays - len(replays)
+        replays = _replays(results)
+        tried = tried_groups(incident, replays)
+        left = policy.max_replays - len(replays) - FEWEST_IN_A_TRIAL
         further = plan_bisection(asked, tried.values(), round_number=round_number, replays_left=left)
         result = None if further is None else await _replayed(ports, further)
         if not isinstance(result, AnalysisResult):
             break
-        replays, seconds = (*replays, *result.replays), seconds + result.seconds
-    return replays, seconds
+        results = (*results, result)
+    return results
+
+
+async def _tried(
+    ports: Ports, asked: AnalysisSpec, results: tuple[AnalysisResult, ...], incident: Incident, policy: RepairPolicy
+) -> tuple[tuple[Harm, ...], tuple[AnalysisResult, ...]]:
+    """What those who caused the alarm do to later rows, and the replays that measured it; nothing for nobody."""
+    replays = _replays(results)
+    trial = plan_trial(
+        asked, charges(incident, replays), replays, policy, replays_left=policy.max_replays - len(replays)
+    )
+    result = None if trial is None else await _replayed(ports, trial.asked)
+    if trial is None or not isinstance(result, AnalysisResult):
+        return (), ()
+    return weigh(trial, result.replays, policy), (result,)
+
+
+def _replays(results: Iterable[AnalysisResult]) -> tuple[Replay, ...]:
+    return tuple(replay for result in results for replay in result.replays)
 
 
 async def _replayed(ports: Ports, asked: AnalysisSpec) -> AnalysisResult | str:

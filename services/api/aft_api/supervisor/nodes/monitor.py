@@ -3,6 +3,8 @@
 from langgraph.runtime import Runtime
 
 from aft_api.healing.detect import judge
+from aft_api.healing.suspects import without_known
+from aft_api.runs.diagnoses import unproven_samples
 from aft_api.supervisor.alarms import raise_alarms
 from aft_api.supervisor.evidence import gather
 from aft_api.supervisor.ports import Ports
@@ -17,6 +19,10 @@ async def monitor(state: State, runtime: Runtime[Ports]) -> State:
         return State(verdict={"healthy": True, "anomalies": []})
     evidence = await gather(ports, state)
     found = judge(evidence.steps, evidence.history, evidence.spec.detection, armed_from=evidence.armed_from)
+    if found:
+        async with ports.store.reads() as session:
+            known = await unproven_samples(session, state["run_id"])
+        found = without_known(found, evidence.steps, evidence.history, evidence.spec.detection, known)
     verdict = await raise_alarms(ports, state, found)
     if found or not state.get("on_probation"):
         return verdict
