@@ -59,9 +59,10 @@ class DiagnosisReport(Contract):
     """Step of the checkpoint from which a replay came out clean, and to which the run may therefore go back; where a
     held-out score fell for no known reason, the last step that scored well; null where there is none."""
     rate_jump: float | None = None
-    """The learning rate that led into the incident over that of the clean steps before; null where it did not rise."""
+    """How many times what spec and schedule plan the learning rate was on the way into the incident, if it jumped
+    there; null where it kept to the plan."""
     rate_jump_step: int | None = None
-    """The first step of that rise."""
+    """The first step of that jump."""
     reasons: tuple[str, ...]
     """How the verdict was reached, in words."""
     replays: tuple[Replay, ...] = ()

@@ -176,6 +176,10 @@ class DetectionSpec(Contract):
     """… if it also stands this far above its best."""
     eval_min_changes: int = Field(default=3, ge=2)
     """Changes from one evaluation to the next before the evaluation detector arms."""
+    rate_jump_factor: float = Field(default=2.0, gt=1)
+    """A learning rate this many times what spec and schedule plan, and what it was, has jumped."""
+    rate_jump_steps: int = Field(default=16, ge=1)
+    """Steps before a jump that say what the rate was."""
 
 
 class RepairPolicy(Contract):

@@ -217,7 +217,7 @@ def _sound_before(step: int, diagnosis: DiagnosisReport, course: Course) -> int:
 
 
 def _in_words(jump: float, step: int | None) -> str:
-    return f"From step {step} on the learning rate was up to {jump:.3g} times what it had been."
+    return f"From step {step} on the learning rate was up to {jump:.3g} times the planned one."
 
 
 def _reached_caps(history: IncidentHistory, policy: RepairPolicy, course: Course) -> list[str]:

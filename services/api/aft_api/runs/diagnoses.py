@@ -53,6 +53,8 @@ class RateRepair:
 
     diagnosis_id: str
     repair: Repair
+    jump_step: int
+    """The first step of the jump."""
 
 
 async def last_rate_repair(session: AsyncSession, run_id: str) -> RateRepair | None:
@@ -64,8 +66,9 @@ async def last_rate_repair(session: AsyncSession, run_id: str) -> RateRepair | N
     )
     for row in rows:
         repair = Repair.model_validate(row.repair)
-        if repair.lr_factor is not None and row.report.get("rate_jump") is not None:
-            return RateRepair(diagnosis_id=row.diagnosis_id, repair=repair)
+        jump_step = row.report.get("rate_jump_step")
+        if repair.lr_factor is not None and jump_step is not None:
+            return RateRepair(diagnosis_id=row.diagnosis_id, repair=repair, jump_step=jump_step)
     return None
 
 

@@ -67,7 +67,14 @@ async def _give_rate_back(ports: Ports, state: State, spec: RunSpec) -> None:
         if await was_applied(session, state["run_id"], cause):
             return
         schedule = await latest_schedule(session, state["run_id"])
-        scale = scale_given_back(schedule, answered.repair, (*evidence.history, *evidence.steps))
+        scale = scale_given_back(
+            schedule,
+            answered.repair,
+            (*evidence.history, *evidence.steps),
+            spec.optim,
+            spec.detection,
+            jump_step=answered.jump_step,
+        )
         if scale is None:
             return
         step = state["step"]

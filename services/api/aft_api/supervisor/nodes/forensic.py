@@ -6,7 +6,7 @@ from itertools import count
 from langgraph.runtime import Runtime
 
 from aft_api.healing.diagnose import Conclusion, combine, conclude, look_back, tried_groups
-from aft_api.healing.rate_jump import find_rate_jump
+from aft_api.healing.rate_jump import RatePlan, find_rate_jump
 from aft_api.healing.replay import base_of, clusters, plan_bisection, plan_look_back, plan_replay
 from aft_api.healing.scores import conclude_scores
 from aft_api.healing.suspects import find_suspects
@@ -69,7 +69,8 @@ async def _diagnose(
         seconds += replayed.seconds
     conclusion = combine(conclusions)
     first_bad_step = min(anomaly.step for anomaly in anomalies)
-    jump = find_rate_jump(_past(evidence), first_bad_step, evidence.spec.detection)
+    plan = RatePlan(optim=evidence.spec.optim, schedule=evidence.schedule)
+    jump = find_rate_jump(_past(evidence), first_bad_step, plan, evidence.spec.detection)
     return DiagnosisReport(
         diagnosis_id=diagnosis_id,
         run_id=evidence.window.run_id,
