@@ -54,6 +54,7 @@ class Trainer:
             learning_rate=lr,
             clip_norm=max_norm,
             skip=step in schedule.skipped_steps,
+            rearm=schedule.armed_from(step) == step,
         )
         state, outputs = self.train_step(state, inputs)
         # Fetching waits for the step to end, so the time is the step's and not that of handing it over.

@@ -98,6 +98,14 @@ def test_a_gradient_that_goes_on_exploding_makes_the_course_calmer(diagnose, lab
     assert (repair.kind, repair.lr_factor) == (RepairKind.ROLLBACK, POLICY.lr_factor)
 
 
+def test_how_long_a_gradient_may_explode_is_the_policy_s(diagnose, lab) -> None:
+    report = diagnose("optimisation", {44: False, 45: False})
+    spikes = tuple(lab.anomaly(one.step, AnomalyKind.GRAD_SPIKE, applied=False) for one in report.anomalies)
+    policy = RepairPolicy(max_averted_steps=1)
+    repair = plan_repair(report.model_copy(update={"anomalies": spikes}), FRESH, policy, course=COURSE)
+    assert repair.kind is RepairKind.ROLLBACK
+
+
 def test_a_rate_that_jumped_goes_back_to_what_it_was_from_before_the_jump(diagnose) -> None:
     jumped = diagnose("optimisation", {46: True}).model_copy(update={"rate_jump": 16.0, "rate_jump_step": 30})
     repair = plan_repair(jumped, FRESH, POLICY, course=COURSE)

@@ -9,9 +9,6 @@ from aft_contracts import Anomaly, AnomalyKind, DiagnosisReport, Repair, RepairK
 REPAIR_SPAN_STEPS = 1000
 """Steps over which `max_repairs_per_1000_steps` counts."""
 
-MOST_AVERTED = 4
-"""Steps with nothing but an exploding gradient that the guard may answer for alone; more are a course gone wrong."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentHistory:
@@ -145,7 +142,7 @@ def _calmer(
     why: str = "The fault comes back without the suspects, so the course is to blame, not the data.",
 ) -> Repair:
     """Back to before the harm, and on with a lower rate and clip; on as before where the guard averted all harm."""
-    if _was_averted(diagnosis):
+    if _was_averted(diagnosis, policy):
         averted = (
             f"Only the gradient was out, in {len(diagnosis.anomalies)} steps that were all withheld: no harm was done."
         )
@@ -193,14 +190,14 @@ def _stands_still(diagnosis: DiagnosisReport) -> bool:
     return all(anomaly.kind is AnomalyKind.STALL for anomaly in diagnosis.anomalies)
 
 
-def _was_averted(diagnosis: DiagnosisReport) -> bool:
-    """Whether nothing but the gradient was out, for a moment, and no such update was applied.
+def _was_averted(diagnosis: DiagnosisReport, policy: RepairPolicy) -> bool:
+    """Whether nothing but the gradient was out, for `max_averted_steps` at most, and no such update was applied.
 
     A loss that is out is measured before its own update: then the weights were bad already.
     """
     anomalies = diagnosis.anomalies
     only_gradient = all(anomaly.kind is AnomalyKind.GRAD_SPIKE and not anomaly.applied for anomaly in anomalies)
-    return only_gradient and len({anomaly.step for anomaly in anomalies}) <= MOST_AVERTED
+    return only_gradient and len({anomaly.step for anomaly in anomalies}) <= policy.max_averted_steps
 
 
 def _first_harm(diagnosis: DiagnosisReport) -> int:

@@ -13,7 +13,7 @@ from aft_api.healing.suspects import find_suspects
 from aft_api.runs.diagnoses import add_diagnosis, diagnosis_id_of, get_diagnosis
 from aft_api.runs.evaluations import lineage_evaluations
 from aft_api.runs.events import record
-from aft_api.supervisor.evidence import Evidence, armed_from, gather
+from aft_api.supervisor.evidence import Evidence, gather
 from aft_api.supervisor.jobs import JobFailed, patient_job
 from aft_api.supervisor.ports import Ports
 from aft_api.supervisor.scoring import score_again
@@ -101,7 +101,7 @@ async def _diagnose_scores(
     again = await score_again(ports, window.run_id, window.schedule, step=step, newest_checkpoint=base)
     conclusion = conclude_scores(
         anomalies, evaluations, again, evidence.spec.detection,
-        base=base, armed_from=armed_from(window.schedule, step),
+        base=base, armed_from=window.schedule.armed_from(step),
     )  # fmt: skip
     return DiagnosisReport(
         diagnosis_id=diagnosis_id,
