@@ -234,7 +234,8 @@ class RepairPolicy(Contract):
     max_replays: int = Field(default=24, ge=2)
     """Most replays that explain one cluster of anomalies; they bound the bisection of many suspects."""
     probation_steps: int = Field(default=10, ge=1)
-    """Healthy steps beyond the incident before a repair counts as proven."""
+    """Healthy steps beyond the incident before a repair counts as proven; they count from where the detector that found
+    it is armed again, if the repair changed rate or clip."""
 
 
 class ReviewPolicy(Contract):

@@ -115,10 +115,12 @@ async def unproven_repairs(session: AsyncSession, run_id: str) -> list[Probation
     return [_probation(row) for row in rows]
 
 
-async def settle_probation(session: AsyncSession, diagnosis_id: str, state: RepairState) -> None:
-    """Write what became of a repair."""
+async def settle_probation(session: AsyncSession, diagnosis_id: str, state: RepairState, *, ends_step: int) -> None:
+    """Write what became of a repair, and the step at which its probation ended."""
     await session.execute(
-        update(DiagnosisRow).where(DiagnosisRow.diagnosis_id == diagnosis_id).values(repair_state=state)
+        update(DiagnosisRow)
+        .where(DiagnosisRow.diagnosis_id == diagnosis_id)
+        .values(repair_state=state, probation_ends_step=ends_step)
     )
 
 
