@@ -229,6 +229,10 @@ class RepairPolicy(Contract):
     """Steps over which the rate climbs again after such a repair."""
     replay_steps: int = Field(default=4, ge=1)
     """Most steps a causal replay trains up to and including the anomaly, for each variant."""
+    max_clusters: int = Field(default=4, ge=1)
+    """Most clusters of anomalies of one window that are replayed, the oldest first."""
+    max_alone: int = Field(default=4, ge=1)
+    """Most suspects that are each tried alone at once; a larger set is bisected."""
     max_averted_steps: int = Field(default=4, ge=0)
     """Most steps with nothing but an exploding gradient, all withheld, after which the run goes on unchanged."""
     max_replays: int = Field(default=24, ge=2)

@@ -266,6 +266,15 @@ async def test_repair_is_not_proven_while_its_detector_is_blind_after_another_ch
     assert proven["step"] == 70
 
 
+async def test_no_more_clusters_of_a_window_are_replayed_than_the_policy_allows(local_api: Api) -> None:
+    local_api.worker.poison = {"s124", "s152"}
+    run_id = await local_api.start(repair={"max_clusters": 1})
+    await local_api.until(run_id, "succeeded")
+    first = (await local_api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"][0]
+    assert {anomaly["step"] for anomaly in first["anomalies"]} == {31, 38}
+    assert max(step["step"] for replay in first["replays"] for step in replay["steps"]) < 38
+
+
 async def test_crowd_of_suspects_is_bisected_within_the_bound_on_replays(local_api: Api) -> None:
     crowd = {"s120", "s121", "s122", "s124", "s125"}
     local_api.worker.poison = crowd

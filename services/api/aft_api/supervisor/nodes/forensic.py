@@ -31,9 +31,6 @@ from aft_contracts import (
     Verdict,
 )
 
-MOST_CLUSTERS = 4
-"""Clusters of anomalies in one window that are replayed; each costs a few steps."""
-
 
 async def forensic(state: State, runtime: Runtime[Ports]) -> State:
     """The id of the diagnosis of the last window."""
@@ -58,7 +55,7 @@ async def _diagnose(
     conclusions: list[Conclusion] = []
     replays: list[Replay] = []
     seconds = 0.0
-    for number, cluster in enumerate(clusters(anomalies, evidence.spec.repair)[:MOST_CLUSTERS]):
+    for number, cluster in enumerate(clusters(anomalies, evidence.spec.repair)[: evidence.spec.repair.max_clusters]):
         replayed = await _explain(ports, f"{diagnosis_id}:replay:{number}", evidence, cluster, suspects)
         if isinstance(replayed, str):
             reason = f"The replay failed: {replayed}"
