@@ -21,10 +21,9 @@ import jax
 import numpy as np
 import optax
 
-from aft_contracts import Schedule
+from aft_contracts import Schedule, clip_norm, learning_rate
 from aft_worker.session import Session
 from aft_worker.train.digest import state_digest
-from aft_worker.train.rates import clip_norm, learning_rate
 from aft_worker.trainer import Trainer
 from benchmarks import programs
 from benchmarks.command import run, say

@@ -67,6 +67,8 @@ class SimulatedWorker:
         self.harmless: set[str] = set()
         self.harm_nats = 0.3
         self.transient_steps: set[int] = set()
+        self.transient_loss = math.nan
+        """The loss of such a step, which the guard refuses."""
         self._struck: set[int] = set()
         self.strikes_again = 0
         """How often a transient step strikes again when it is trained anew; a replay never shows it."""
@@ -138,7 +140,8 @@ class SimulatedWorker:
         if step in self.transient_steps:  # a fault of the machine: the replay will not show it
             self.transient_steps.remove(step)
             self._struck.add(step)
-            loss, withheld = math.nan, Withheld.NON_FINITE
+            loss = self.transient_loss
+            withheld = Withheld.LOSS if math.isfinite(loss) else Withheld.NON_FINITE
         rate = schedule.rate_change_at(step)
         return StepRecord(
             step=step,

@@ -45,6 +45,7 @@ from .notification import (
 from .notify import Escalation, NotifySpec, NotifyTargets, QuietHours
 from .preview import DataPreview, PreviewRequest, PreviewRow, PreviewToken, SourcePreview
 from .problem import Problem
+from .rates import clip_norm, learning_rate
 from .repair import Repair, RepairKind, RepairState
 from .review import Evidence, LossPoint, OnDeadline, Option, ReplayFigures, Review, ReviewStatus
 from .run import FINISHED, MOVES, Evaluated, RunStatus, RunView, WindowView
@@ -224,6 +225,8 @@ __all__ = [
     "WorkerNote",
     "WorkerState",
     "WorkerView",
+    "clip_norm",
     "digest_of",
+    "learning_rate",
     "window_id_of",
 ]

@@ -56,15 +56,16 @@ class DiagnosisReport(Contract):
     culprits: tuple[str, ...] = ()
     """Ids of the samples that were proven to do harm: those of a data verdict, and those found beside a graver one."""
     unproven: tuple[str, ...] = ()
-    """Ids of the samples that stand out and were not shown to do harm. With the verdict unknown nothing else was found:
-    there is nothing to repair."""
+    """Ids of the samples that caused an alarm and were not shown to do harm. A data verdict without culprits has nothing
+    but these: there is nothing to undo."""
     sound_step: int | None = None
     """Step of the checkpoint from which a replay came out clean, and to which the run may therefore go back; where a
     held-out score fell for no known reason, the last step that scored well; null where there is none."""
     rate_jump: float | None = None
-    """The learning rate that led into the incident over that of the clean steps before; null where it did not rise."""
+    """How many times what spec and schedule plan the learning rate was on the way into the incident, if it jumped
+    there; null where it kept to the plan."""
     rate_jump_step: int | None = None
-    """The first step of that rise."""
+    """The first step of that jump."""
     reasons: tuple[str, ...]
     """How the verdict was reached, in words."""
     replays: tuple[Replay, ...] = ()

@@ -143,7 +143,8 @@ class WindowPolicy(Contract):
 
 
 class DetectionSpec(Contract):
-    """When a step is called anomalous. All z are robust: distance to the median in units of 1.4826 * MAD."""
+    """When a step is called anomalous. All z are robust: the distance to the median of n clean values in units of their
+    spread, max(1.4826 * MAD, (ninth decile - median) / 1.2816) * (1 + 5 / n), which is never below a floor."""
 
     min_steps: int = Field(default=16, ge=4)
     """Clean steps before the batch detectors arm."""
@@ -157,6 +158,25 @@ class DetectionSpec(Contract):
     """A sample's loss this far above the clean median of its domain makes it a suspect."""
     min_samples: int = Field(default=48, ge=8)
     """Clean samples of a domain before its sample detector arms."""
+    sample_floor_nats: float = Field(default=0.1, gt=0)
+    """Smallest spread of sample losses that is believed, in nats, …"""
+    sample_floor_share: float = Field(default=0.05, ge=0)
+    """… and as a share of their median: a row that is not memorised yet, among rows that are, is no fault."""
+    sample_grad_norm_floor: float = Field(default=0.25, gt=0)
+    """Smallest spread of the log of sample gradient norms that is believed."""
+    nearest_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of its domain's clean samples, nearest in length, that a sample is compared with; with fewer, bad rows of
+    one length would be their own norm."""
+    nearest_samples: int = Field(default=256, ge=8)
+    """Most samples that a sample is compared with."""
+    loss_floor_nats: float = Field(default=0.05, gt=0)
+    """Smallest spread of the batch loss that is believed, in nats, …"""
+    loss_floor_share: float = Field(default=0.02, ge=0)
+    """… and as a share of its median: a handful of losses may lie close together by chance."""
+    grad_norm_floor: float = Field(default=0.1, gt=0)
+    """Smallest spread of the log of the batch gradient norm that is believed; 0.1 is about a tenth of the norm."""
+    trim_z: float = Field(default=6.0, gt=0)
+    """Clean values this many 1.4826 * MAD above their median are left out of the ninth decile of every spread."""
     max_rejections: int = Field(default=8, ge=1)
     """Updates withheld in a row before the guard accepts the new level and learns it."""
     cusum_drift: float = Field(default=0.75, ge=0)
@@ -168,6 +188,12 @@ class DetectionSpec(Contract):
     cusum_steps: int = Field(default=32, ge=8)
     """Clean steps in the CUSUM's reference; more reach back into the first descent, whose level and spread hide a
     rise."""
+    cusum_floor_nats: float = Field(default=0.005, gt=0)
+    """Smallest spread of the CUSUM's reference that is believed, in nats, …"""
+    cusum_floor_share: float = Field(default=0.01, ge=0)
+    """… and as a share of its median; smaller than a spike's, for a drift is made of small steps."""
+    cusum_step_share: float = Field(default=0.25, gt=0, le=1)
+    """Largest share of the CUSUM's alarm level that one step can add: a spike is no drift."""
     stall_steps: int = Field(default=8, ge=2)
     """Steps in a row without any gradient, or with exactly the same loss on other rows, that are a stall."""
     eval_z: float = Field(default=6.0, gt=0)
@@ -176,6 +202,12 @@ class DetectionSpec(Contract):
     """… if it also stands this far above its best."""
     eval_min_changes: int = Field(default=3, ge=2)
     """Changes from one evaluation to the next before the evaluation detector arms."""
+    eval_floor_nats: float = Field(default=0.05, gt=0)
+    """Smallest spread of a held-out loss's changes that is believed, in nats."""
+    rate_jump_factor: float = Field(default=2.0, gt=1)
+    """A learning rate this many times what spec and schedule plan, and what it was, has jumped."""
+    rate_jump_steps: int = Field(default=16, ge=1)
+    """Steps before a jump that say what the rate was."""
 
 
 class RepairPolicy(Contract):
@@ -197,17 +229,27 @@ class RepairPolicy(Contract):
     """Steps over which the rate climbs again after such a repair."""
     replay_steps: int = Field(default=4, ge=1)
     """Most steps a causal replay trains up to and including the anomaly, for each variant."""
+    max_clusters: int = Field(default=4, ge=1)
+    """Most clusters of anomalies of one window that are replayed, the oldest first."""
+    max_alone: int = Field(default=4, ge=1)
+    """Most suspects that are each tried alone at once; a larger set is bisected."""
+    max_averted_steps: int = Field(default=4, ge=0)
+    """Most steps with nothing but an exploding gradient, all withheld, after which the run goes on unchanged."""
     harm_steps: int = Field(default=8, ge=1)
     """Steps beyond the incident over which it is measured whether leaving a suspect out helps later rows."""
     harm_nats: float = Field(default=0.01, gt=0)
     """Leaving a suspect out must lower the loss of those rows by this much more than leaving ordinary rows out …"""
     harm_z: float = Field(default=4.0, gt=0)
     """… and by this many standard errors, for the suspect to be a culprit and to be banned."""
+    unproven_rows: Literal["tell", "ask", "ban"] = "tell"
+    """What becomes of a row that caused an alarm and was not shown to do harm: it is told of and goes on, a human is
+    asked whether to ban it, or it is banned. The run never goes back for it."""
     max_replays: int = Field(default=24, ge=2)
     """Most replays that explain one cluster of anomalies, without the look back; they bound the bisection of many
     suspects. With fewer than seven no harm is ever measured."""
     probation_steps: int = Field(default=10, ge=1)
-    """Healthy steps beyond the incident before a repair counts as proven."""
+    """Healthy steps beyond the incident before a repair counts as proven; they count from where the detector that found
+    it is armed again, if the repair changed rate or clip."""
 
 
 class ReviewPolicy(Contract):

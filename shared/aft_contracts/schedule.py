@@ -116,6 +116,15 @@ class Schedule(Contract):
         """The clip norm that holds at `step`; None while the spec's own does."""
         return next((change.max_norm for change in reversed(self.clips) if change.step <= step), None)
 
+    def armed_from(self, step: int) -> int:
+        """The last step up to `step` from which another rate, clip or mix holds; 0 if there is none.
+
+        What was measured before it describes another course: guard and detectors begin anew there. A rollback or a ban
+        alone leaves the course, and what is known of it, as it was.
+        """
+        changes = (*self.rates, *self.clips, *self.mix)
+        return max((change.step for change in changes if change.step <= step), default=0)
+
     def with_blacklisted(
         self, sample_ids: Iterable[str], *, step: int, cause: str, diagnosis_id: str | None = None
     ) -> "Schedule":

@@ -145,3 +145,21 @@ def test_no_ban_is_lost_by_a_rollback(changes: list[tuple[str, int]], target: in
     rolled_back = schedule.rolled_back(target)
     assert rolled_back.banned == schedule.banned
     assert rolled_back.blacklist_at(target) == schedule.banned, "what was decided after the target holds from there"
+
+
+@pytest.mark.parametrize(
+    ("changed", "armed_from"),
+    [
+        pytest.param(Schedule(), 0, id="nothing"),
+        pytest.param(Schedule().with_rate(0.5, step=8), 8, id="rate"),
+        pytest.param(Schedule().with_clip(0.5, step=8), 8, id="clip"),
+        pytest.param(Schedule().with_mix({"a": 1.0}, step=8), 8, id="mix"),
+        pytest.param(Schedule().with_rate(0.5, step=8).with_clip(0.5, step=12), 12, id="the-last-of-several"),
+        pytest.param(Schedule().with_rate(0.5, step=8).with_rate(1.0, step=21), 8, id="not-yet"),
+        pytest.param(Schedule().with_rate(0.5, step=15).rolled_back(9), 9, id="moved-by-a-rollback"),
+        pytest.param(Schedule().rolled_back(9), 0, id="a-rollback-alone"),
+        pytest.param(Schedule().with_blacklisted(["x"], step=9, cause="d").with_skipped(10), 0, id="a-ban"),
+    ],
+)
+def test_what_is_known_of_the_course_begins_anew_with_another_rate_clip_or_mix(changed, armed_from) -> None:
+    assert changed.armed_from(20) == armed_from

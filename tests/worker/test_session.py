@@ -153,6 +153,46 @@ def test_a_branch_trains_like_a_run_that_always_had_its_schedule(
     assert result.state_digest == trained(open_session(spec, "straight"), 4, 10, schedule=straight).state_digest
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        pytest.param(Schedule().with_rate(0.5, step=6), id="rate"),
+        pytest.param(Schedule().with_clip(0.5, step=6), id="clip"),
+        pytest.param(Schedule().with_mix({"text": 0.1, "asked": 0.9}, step=6), id="mix"),
+    ],
+)
+def test_the_guard_begins_anew_with_another_course_however_that_step_is_reached(
+    make_spec: MakeSpec, open_session: OpenSession, schedule: Schedule
+) -> None:
+    unbroken = open_session(make_spec(), "unbroken")
+    steps = unbroken.train_window(window(0, 10, schedule)).metrics.steps
+    guard = unbroken._live.state.guard
+    assert int(guard.count) == 4
+    np.testing.assert_allclose(guard.losses[:4], [step.loss for step in steps[6:]], rtol=1e-6)
+    resumed = open_session(make_spec())
+    trained(resumed, 4, 6, schedule=schedule)
+    result = open_session(make_spec()).train_window(window(6, 4, schedule, 2))
+    assert result.state_digest == state_digest(unbroken._live.state)
+    replay = AnalysisSpec(
+        analysis_id="a",
+        run_id="run",
+        schedule=schedule,
+        start_step=5,
+        end_step=8,
+        variants=(ReplayVariant(name="as_it_was"),),
+    )
+    assert measured(unbroken.replay(replay).replays[0].steps) == measured(steps[5:8])
+    assert unbroken.trainer.train_step.compilations == 1
+
+
+def test_a_ban_and_a_rollback_leave_the_guard_what_it_knows(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    session = open_session(make_spec())
+    trained(session, 4, 8)
+    branched = Schedule().with_blacklisted(["t3"], step=6, cause="test").rolled_back(4)
+    session.train_window(window(4, 6, branched, index=2))
+    assert int(session._live.state.guard.count) == 10
+
+
 def test_the_live_state_serves_a_branch_at_its_own_step(make_spec: MakeSpec, open_session: OpenSession) -> None:
     session = open_session(make_spec())
     trained(session, 4)

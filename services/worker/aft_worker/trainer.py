@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
-from aft_contracts import Batch, RunSpec, SampleRecord, Schedule, StepRecord
+from aft_contracts import Batch, RunSpec, SampleRecord, Schedule, StepRecord, clip_norm, learning_rate
 from aft_worker.data.batches import BatchSource, TokenBatch
 from aft_worker.data.encoder import RowEncoder, load_encoder
 from aft_worker.data.errors import TokenizerUnusable
@@ -21,7 +21,6 @@ from aft_worker.data.table import TokenTable, load_held_out_tables, load_trainin
 from aft_worker.model.load import LoadedModel, load_model
 from aft_worker.train.errors import refuse_uneven
 from aft_worker.train.gradients import Lines
-from aft_worker.train.rates import clip_norm, learning_rate
 from aft_worker.train.state import TrainState
 from aft_worker.train.step import StepInputs, StepOutputs, TrainStep, withheld_of
 
@@ -55,6 +54,7 @@ class Trainer:
             learning_rate=lr,
             clip_norm=max_norm,
             skip=step in schedule.skipped_steps,
+            rearm=schedule.armed_from(step) == step,
         )
         state, outputs = self.train_step(state, inputs)
         # Fetching waits for the step to end, so the time is the step's and not that of handing it over.

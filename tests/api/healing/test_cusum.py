@@ -29,13 +29,22 @@ def test_it_is_silent_on_a_steady_a_falling_and_a_spiking_loss(lab) -> None:
         assert find_drift(steps, DetectionSpec()) == ()
 
 
-@pytest.mark.parametrize("steps", [0, 79, 80])
+@pytest.mark.parametrize("steps", [0, 61, 62, 63, 64, 79, 80])
 def test_it_arms_after_the_lag_and_min_steps(lab, steps: int) -> None:
     spec = DetectionSpec(cusum_threshold=1.0)
+    armed = spec.cusum_lag + spec.min_steps - 1
     found = find_drift([*(lab.step(step) for step in range(steps)), lab.step(steps, loss=99.0)], spec)
     assert bool(found) is False  # one step never brings more than a quarter of the alarm
-    jump = [*(lab.step(step) for step in range(steps)), *(lab.step(steps + more, loss=99.0) for more in range(6))]
-    assert bool(find_drift(jump, spec)) is (steps >= 79)
+    jump = [*(lab.step(step) for step in range(steps)), *(lab.step(steps + more, loss=99.0) for more in range(5))]
+    assert armed == 63
+    assert [one.step for one in find_drift(jump, spec)] == ([steps + 4] if steps >= armed else [])
+
+
+def test_a_larger_share_of_the_alarm_for_one_step_makes_it_quicker(lab) -> None:
+    jump = [*(lab.step(step) for step in range(80)), *(lab.step(80 + more, loss=99.0) for more in range(5))]
+    assert [find_drift(jump, DetectionSpec(cusum_step_share=share))[0].step for share in (0.25, 0.5, 1.0)] == [
+        84, 82, 81,
+    ]  # fmt: skip
 
 
 def test_the_first_descent_of_a_run_does_not_hide_a_rise_that_comes_later(lab) -> None:

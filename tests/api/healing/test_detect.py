@@ -87,6 +87,16 @@ def test_it_is_armed_by_min_steps_clean_steps_since_the_last_intervention(lab, s
     assert bool(judge(steps[50:], steps[:50], spec, armed_from=armed_from)) is is_found
 
 
+def test_refusals_before_the_last_intervention_arm_nothing_after_it(lab, spec) -> None:
+    refused = [lab.step(step, loss=9.0, withheld=Withheld.LOSS) for step in range(30, 38)]
+    since = [lab.step(step, loss=3.5 + 0.01 * (step % 7)) for step in range(38, 53)]
+    steps = [*refused, *since, lab.step(53, loss=30.0)]
+    assert judge(steps[-1:], steps[:-1], spec, armed_from=38) == (), "15 clean steps since"
+    assert [one.step for one in judge([lab.step(54, loss=30.0)], [*steps[:-1], lab.step(53)], spec, armed_from=38)] == [
+        54
+    ]
+
+
 @pytest.mark.parametrize(
     ("withheld", "kind"),
     [

@@ -114,12 +114,12 @@ def outlier(lab, spec) -> tuple[Incident, list[Replay]]:
     return incident(anomalies, [lab.suspect("odd", 60)], past, spec), replays
 
 
-def test_that_a_row_no_longer_stands_out_once_it_is_left_out_proves_nothing(outlier) -> None:
+def test_that_a_row_no_longer_stands_out_once_it_is_left_out_proves_no_harm(outlier) -> None:
     here, replays = outlier
     assert charges(here, replays) == (Charge(step=60, sample_ids=("odd",)),)
     for harms in ((), (harm_of("odd", is_proven=False),)):
         found = concluded(here, replays, harms=harms, base=50)
-        assert (found.verdict, found.culprits, found.unproven) == (Verdict.UNKNOWN, (), ("odd",))
+        assert (found.verdict, found.culprits, found.unproven) == (Verdict.DATA, (), ("odd",))
         assert found.needs_nothing
         assert found.sound_step == 50
 
@@ -285,7 +285,7 @@ def test_a_graver_fault_beside_it_does_not_clear_a_culprit() -> None:
 
 
 def test_rows_that_were_not_shown_to_do_harm_are_the_least_of_several_findings() -> None:
-    harmless = Conclusion(verdict=Verdict.UNKNOWN, culprits=(), reasons=("a",), unproven=("odd",), sound_step=40)
+    harmless = Conclusion(verdict=Verdict.DATA, culprits=(), reasons=("a",), unproven=("odd",), sound_step=40)
     transient = Conclusion(verdict=Verdict.TRANSIENT, culprits=(), reasons=("b",), sound_step=50)
     unknown = Conclusion(verdict=Verdict.UNKNOWN, culprits=(), reasons=("c",))
     assert combine([harmless, harmless]).needs_nothing

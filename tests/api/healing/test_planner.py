@@ -98,6 +98,14 @@ def test_a_gradient_that_goes_on_exploding_makes_the_course_calmer(diagnose, lab
     assert (repair.kind, repair.lr_factor) == (RepairKind.ROLLBACK, POLICY.lr_factor)
 
 
+def test_how_long_a_gradient_may_explode_is_the_policy_s(diagnose, lab) -> None:
+    report = diagnose("optimisation", {44: False, 45: False})
+    spikes = tuple(lab.anomaly(one.step, AnomalyKind.GRAD_SPIKE, applied=False) for one in report.anomalies)
+    policy = RepairPolicy(max_averted_steps=1)
+    repair = plan_repair(report.model_copy(update={"anomalies": spikes}), FRESH, policy, course=COURSE)
+    assert repair.kind is RepairKind.ROLLBACK
+
+
 def test_a_rate_that_jumped_goes_back_to_what_it_was_from_before_the_jump(diagnose) -> None:
     jumped = diagnose("optimisation", {46: True}).model_copy(update={"rate_jump": 16.0, "rate_jump_step": 30})
     repair = plan_repair(jumped, FRESH, POLICY, course=COURSE)
@@ -214,10 +222,25 @@ def test_an_unexplained_score_proposes_the_last_step_that_scored_well(diagnose, 
 
 
 def test_rows_that_were_not_shown_to_do_harm_change_nothing_and_nobody_is_asked(diagnose) -> None:
-    report = diagnose("unknown", {44: True}).model_copy(update={"unproven": ("odd",)})
+    report = diagnose("data", {44: True}).model_copy(update={"unproven": ("odd",)})
     repair = plan_repair(report, FRESH, POLICY.model_copy(update={"ask_before_rollback": True}), course=COURSE)
     assert repair == Repair(kind=RepairKind.CONTINUE, reasons=repair.reasons)
     assert "odd" in repair.reasons[0]
+
+
+@pytest.mark.parametrize(("policy", "kind"), [("ask", RepairKind.ESCALATE), ("ban", RepairKind.BLACKLIST)])
+def test_rows_that_were_not_shown_to_do_harm_are_banned_where_the_policy_says_so(diagnose, policy, kind) -> None:
+    report = diagnose("data", {44: True}).model_copy(update={"unproven": ("odd",)})
+    repair = plan_repair(report, FRESH, POLICY.model_copy(update={"unproven_rows": policy}), course=COURSE)
+    assert repair.kind is kind
+    ban = repair.proposal or repair
+    assert (ban.kind, ban.blacklist, ban.rollback_to_step) == (RepairKind.BLACKLIST, ("odd",), None)
+
+
+def test_a_culprit_is_banned_without_asking_whatever_becomes_of_those_beside_it(diagnose) -> None:
+    report = diagnose("data", {44: False}, ("x",)).model_copy(update={"unproven": ("odd",)})
+    repair = plan_repair(report, FRESH, POLICY.model_copy(update={"unproven_rows": "ask"}), course=COURSE)
+    assert (repair.kind, repair.blacklist) == (RepairKind.BLACKLIST, ("x",))
 
 
 @pytest.mark.parametrize("verdict", ["transient", "state", "optimisation"])

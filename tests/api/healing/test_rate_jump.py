@@ -1,11 +1,12 @@
-"""A learning rate that rose before an incident."""
+"""A learning rate that left its plan before an incident."""
 
 import pytest
 
-from aft_api.healing.rate_jump import RateJump, find_rate_jump, scale_given_back
-from aft_contracts import Repair, RepairKind, Schedule
+from aft_api.healing.rate_jump import RateJump, RatePlan, find_rate_jump, scale_given_back
+from aft_contracts import OptimSpec, RateCurve, Repair, RepairKind, Schedule, learning_rate
 
 RATE = 1e-3
+LEVEL = OptimSpec(learning_rate=RATE, curve=RateCurve.CONSTANT, warmup_steps=0)
 
 
 def steps_with(lab, factor_at) -> list:
@@ -16,7 +17,6 @@ def steps_with(lab, factor_at) -> list:
     ("factor_at", "jump"),
     [
         pytest.param(lambda step: 1.0, None, id="level"),
-        pytest.param(lambda step: min(1.0, (step + 1) / 10), None, id="warm-up"),
         pytest.param(lambda step: 1.0 - step / 200, None, id="decay"),
         pytest.param(lambda step: 1.5 if step >= 90 else 1.0, None, id="a-small-rise"),
         pytest.param(lambda step: 8.0 if step >= 90 else 1.0, RateJump(step=90, factor=8.0), id="stays-high"),
@@ -25,7 +25,7 @@ def steps_with(lab, factor_at) -> list:
     ],
 )
 def test_jump(lab, spec, factor_at, jump) -> None:
-    found = find_rate_jump(steps_with(lab, factor_at), 100, spec)
+    found = find_rate_jump(steps_with(lab, factor_at), 100, RatePlan(optim=LEVEL, schedule=Schedule()), spec)
     if jump is None:
         assert found is None
     else:
@@ -33,32 +33,89 @@ def test_jump(lab, spec, factor_at, jump) -> None:
         assert (found.step, found.factor) == (jump.step, pytest.approx(jump.factor))
 
 
+@pytest.mark.parametrize("first_bad_step", [20, 60, 100])
+@pytest.mark.parametrize("warmup_steps", [0, 10, 50, 100])
+@pytest.mark.parametrize("curve", list(RateCurve))
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        pytest.param(Schedule(), id="nothing-else"),
+        pytest.param(Schedule().with_rate(8.0, step=55), id="a-command"),
+        pytest.param(Schedule().with_rate(4.0, step=50, rewarmup_steps=20), id="a-restart"),
+        pytest.param(Schedule().with_rate(0.02, step=30).with_rate(1.0, step=58, rewarmup_steps=8), id="given-back"),
+    ],
+)
+def test_a_planned_change_is_no_jump(lab, spec, first_bad_step, warmup_steps, curve, schedule) -> None:
+    optim = OptimSpec(learning_rate=RATE, steps=200, warmup_steps=warmup_steps, curve=curve)
+    steps = [lab.step(step, lr=learning_rate(optim, schedule, step)) for step in range(120)]
+    assert find_rate_jump(steps, first_bad_step, RatePlan(optim=optim, schedule=schedule), spec) is None
+
+
+@pytest.mark.parametrize(("warmup_steps", "jump_step"), [(50, 40), (100, 40), (100, 58), (10, 58)])
+def test_a_jump_on_top_of_what_is_planned_is_measured_against_the_plan(lab, spec, warmup_steps, jump_step) -> None:
+    optim = OptimSpec(learning_rate=RATE, steps=200, warmup_steps=warmup_steps)
+    planned = [learning_rate(optim, Schedule(), step) for step in range(61)]
+    steps = [lab.step(step, lr=lr * (7.0 if step >= jump_step else 1.0)) for step, lr in enumerate(planned)]
+    found = find_rate_jump(steps, 60, RatePlan(optim=optim, schedule=Schedule()), spec)
+    assert found is not None
+    assert (found.step, found.factor) == (jump_step, pytest.approx(7.0))
+
+
+def test_a_jump_that_a_repair_has_answered_is_no_jump_again(lab, spec) -> None:
+    schedule = Schedule().rolled_back(90).with_rate(1 / 16, step=90, rewarmup_steps=8)
+    steps = [
+        lab.step(step, lr=learning_rate(LEVEL, schedule, step) * (16.0 if step >= 90 else 1.0)) for step in range(120)
+    ]
+    assert find_rate_jump(steps, 110, RatePlan(optim=LEVEL, schedule=schedule), spec) is None
+
+
 def test_too_few_steps_say_nothing(lab, spec) -> None:
     steps = [lab.step(step, lr=RATE * (9.0 if step >= 8 else 1.0)) for step in range(12)]
-    assert find_rate_jump(steps, 11, spec) is None
+    assert find_rate_jump(steps, 11, RatePlan(optim=LEVEL, schedule=Schedule()), spec) is None
+
+
+def test_its_thresholds_are_those_of_the_spec(lab, spec) -> None:
+    steps, plan = steps_with(lab, lambda step: 3.0 if step >= 90 else 1.0), RatePlan(optim=LEVEL, schedule=Schedule())
+    assert find_rate_jump(steps, 100, plan, spec) is not None
+    assert find_rate_jump(steps, 100, plan, spec.model_copy(update={"rate_jump_factor": 3.5})) is None
+    assert find_rate_jump(steps, 100, plan, spec.model_copy(update={"rate_jump_steps": 101})) is None
 
 
 LOWERED = Repair(
     kind=RepairKind.ROLLBACK, rollback_to_step=100, lr_factor=0.05, rewarmup_steps=8, reasons=("it had jumped",)
 )
+SCHEDULE = Schedule().rolled_back(100).with_rate(0.05, step=100, rewarmup_steps=8)
 
 
 @pytest.mark.parametrize(
-    ("factor_after", "last", "scale"),
+    ("factor_after", "jump_step", "last", "scale"),
     [
-        pytest.param(lambda step: 1.0, 119, None, id="the-jump-lasts"),
-        pytest.param(lambda step: 1.0 if step < 106 else 0.05, 119, 1.0, id="the-jump-is-over"),
-        pytest.param(lambda step: 1.0 if step < 106 else 0.05, 106, None, id="still-warming-up"),
-        pytest.param(lambda step: 0.97 ** (step - 100), 159, None, id="the-curve-falls"),
+        pytest.param(lambda step: 1.0, 100, 119, None, id="the-jump-lasts"),
+        pytest.param(lambda step: 1.0 if step < 106 else 0.05, 100, 119, 1.0, id="the-jump-is-over"),
+        pytest.param(lambda step: 1.0 if step < 106 else 0.05, 100, 106, None, id="still-warming-up"),
+        pytest.param(lambda step: 0.97 ** (step - 100), 100, 159, None, id="the-curve-falls"),
+        pytest.param(lambda step: 0.05, 100, 119, 1.0, id="it-never-came-again"),
+        pytest.param(lambda step: 0.05, 112, 111, None, id="it-may-still-come"),
+        pytest.param(lambda step: 0.5, 100, 119, None, id="still-ten-times-too-high"),
     ],
 )
-def test_a_rate_that_was_lowered_for_a_jump_comes_back_when_that_is_over(lab, factor_after, last, scale) -> None:
-    schedule = Schedule().rolled_back(100).with_rate(0.05, step=100, rewarmup_steps=8)
+def test_a_rate_that_was_lowered_for_a_jump_comes_back_when_that_is_over(
+    lab, spec, factor_after, jump_step, last, scale
+) -> None:
     steps = [lab.step(step, lr=RATE * (factor_after(step) if step >= 100 else 1.0)) for step in range(last + 1)]
-    assert scale_given_back(schedule, LOWERED, steps) == (None if scale is None else pytest.approx(scale))
+    given = scale_given_back(SCHEDULE, LOWERED, steps, LEVEL, spec, jump_step=jump_step)
+    assert given == (None if scale is None else pytest.approx(scale))
 
 
-def test_a_rate_that_somebody_set_since_is_left_alone(lab) -> None:
+@pytest.mark.parametrize("target", [0, 10])
+def test_a_rate_lowered_near_the_start_comes_back_too(lab, spec, target) -> None:
+    repair = LOWERED.model_copy(update={"rollback_to_step": target})
+    schedule = Schedule().rolled_back(target).with_rate(0.05, step=target, rewarmup_steps=8)
+    steps = [lab.step(step, lr=learning_rate(LEVEL, schedule, step)) for step in range(40)]
+    assert scale_given_back(schedule, repair, steps, LEVEL, spec, jump_step=17) == pytest.approx(1.0)
+
+
+def test_a_rate_that_somebody_set_since_is_left_alone(lab, spec) -> None:
     schedule = Schedule().rolled_back(100).with_rate(0.05, step=100).with_rate(0.1, step=110)
     steps = [lab.step(step, lr=RATE * (0.1 if step >= 100 else 1.0)) for step in range(120)]
-    assert scale_given_back(schedule, LOWERED, steps) is None
+    assert scale_given_back(schedule, LOWERED, steps, LEVEL, spec, jump_step=100) is None

@@ -46,6 +46,16 @@ def test_a_crowd_of_suspects_is_judged_as_one(lab) -> None:
     assert [variant.name for variant in plan.variants] == ["as_it_was", "without_suspects"]
 
 
+def test_how_many_are_tried_alone_is_the_policy_s(lab) -> None:
+    suspects = [lab.suspect(name, 20) for name in "abc"]
+    policy = POLICY.model_copy(update={"max_alone": 2})
+    alone, judged_as_one = (
+        plan_replay("a1", "run", Schedule(), [lab.anomaly(20)], suspects, one, window_start=20)
+        for one in (POLICY, policy)
+    )
+    assert [len(plan.variants) for plan in (alone, judged_as_one)] == [5, 2]
+
+
 def test_clusters_span_no_more_than_replay_steps(lab) -> None:
     found = clusters([lab.anomaly(step) for step in (29, 21, 24, 25)], POLICY)
     assert [[anomaly.step for anomaly in cluster] for cluster in found] == [[21, 24], [25], [29]]

@@ -14,7 +14,7 @@ finite = st.floats(-1e6, 1e6)
 
 def test_normal_values_give_their_own_mean_and_deviation() -> None:
     values = np.random.default_rng(0).normal(3.0, 0.5, 20_000).tolist()
-    scale = scale_of(values, floor=0.0)
+    scale = scale_of(values, floor=0.0, trim_z=6.0)
     assert scale.median == pytest.approx(3.0, abs=0.02)
     assert scale.spread == pytest.approx(0.5, rel=0.03)
 
@@ -22,12 +22,12 @@ def test_normal_values_give_their_own_mean_and_deviation() -> None:
 def test_a_heavy_upper_tail_widens_the_spread_beyond_the_mad() -> None:
     values = np.random.default_rng(0).lognormal(0.0, 1.0, 20_000)
     mad = 1.4826 * float(np.median(np.abs(values - np.median(values))))
-    assert scale_of(values.tolist(), floor=0.0).spread > 1.5 * mad
+    assert scale_of(values.tolist(), floor=0.0, trim_z=6.0).spread > 1.5 * mad
 
 
 @given(st.lists(finite, min_size=20, max_size=60), finite)
 def test_one_value_of_twenty_cannot_move_the_scale_out_of_the_others_range(values: list[float], spoiled: float) -> None:
-    scale = scale_of([*values, spoiled * 1e6], floor=1e-9)
+    scale = scale_of([*values, spoiled * 1e6], floor=1e-9, trim_z=6.0)
     assert min(values) <= scale.median <= max(values)
     # 1.4826 * the widest distance two clean values can have, widened for so few
     assert scale.spread <= 1.4826 * (max(values) - min(values)) * 1.2 + 1e-6
@@ -35,15 +35,22 @@ def test_one_value_of_twenty_cannot_move_the_scale_out_of_the_others_range(value
 
 @given(st.lists(finite, min_size=1, max_size=30), finite, st.floats(0.01, 10))
 def test_z_grows_with_the_value_and_is_zero_at_the_median(values: list[float], value: float, more: float) -> None:
-    scale = scale_of(values, floor=0.1)
+    scale = scale_of(values, floor=0.1, trim_z=6.0)
     assert scale.z(scale.median) == 0
     assert scale.z(value + more) >= scale.z(value)
 
 
 def test_equal_values_fall_back_on_the_floor() -> None:
-    assert scale_of([2.0] * 10, floor=0.25).z(3.0) == pytest.approx(4.0)
+    assert scale_of([2.0] * 10, floor=0.25, trim_z=6.0).z(3.0) == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize("norm", [0.0, -1.0, math.nan, math.inf])
 def test_a_norm_without_a_log_has_none(norm: float) -> None:
     assert log_or_none(norm) is None
+
+
+def test_values_beyond_the_trim_say_nothing_about_the_tail() -> None:
+    values = [*(0.01 * (step % 10) for step in range(80)), *([5.0] * 20)]
+    narrow, wide = (scale_of(values, floor=0.01, trim_z=trim_z).spread for trim_z in (6.0, 1e6))
+    assert narrow < 0.1
+    assert wide > 1.0

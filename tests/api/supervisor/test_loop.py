@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ async def test_row_that_stands_out_and_does_no_harm_is_told_of_once_and_goes_on(
     run = await api.until(run_id, "succeeded")
     reports = (await api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
     assert [(one["verdict"], one["culprits"], one["unproven"], one["repair"]["kind"]) for one in reports] == [
-        ("unknown", [], [EARLY_POISON], "continue"), ("unknown", [], [LATE_POISON], "continue"),
+        ("data", [], [EARLY_POISON], "continue"), ("data", [], [LATE_POISON], "continue"),
     ]  # fmt: skip
     assert (run["schedule"]["blacklist"], run["schedule"]["branches"], run["review_id"]) == ([], [], None)
     alarms = {event["step"] for event in await api.events(run_id, "anomaly_detected")}
@@ -229,7 +230,7 @@ async def test_score_of_a_damaged_state_is_proven_by_training_again_and_rolled_b
         ("evaluation_drop", "chat", 200)
     ]
     assert (report["verdict"], report["sound_step"], report["replay_steps"]) == ("state", 190, 10)
-    assert (report["repair_state"], report["probation_ends_step"]) == ("proven", 211)
+    assert (report["repair_state"], report["probation_ends_step"]) == ("proven", 231)
     assert run["schedule"]["branches"] == [{"generation": 1, "step": 190}]
     assert len(await api.events(run_id, "repair_proven")) == 1
     assert await api.events(run_id, "mix_changed") == []
@@ -247,8 +248,18 @@ async def test_fall_that_comes_back_when_trained_again_asks_once_even_at_the_end
     assert len(await local_api.events(run_id, "review_requested")) == 1
 
 
-async def test_fault_that_comes_back_after_a_rollback_fails_its_probation_and_climbs(api: Api) -> None:
+@pytest.mark.parametrize(
+    ("loss", "calmer_ends"),
+    [
+        pytest.param(math.nan, 44, id="no-number-is-always-found"),
+        pytest.param(30.0, 56, id="a-spike-16-steps-after-the-course-changed"),
+    ],
+)
+async def test_fault_that_comes_back_after_a_rollback_fails_its_probation_and_climbs(
+    api: Api, loss: float, calmer_ends: int
+) -> None:
     api.worker.transient_steps = {33}
+    api.worker.transient_loss = loss
     api.worker.strikes_again = 1
     run_id = await api.start(optim={"steps": 80, "batch_size": 4})
     run = await api.until(run_id, "succeeded")
@@ -256,8 +267,31 @@ async def test_fault_that_comes_back_after_a_rollback_fails_its_probation_and_cl
     assert [(one["verdict"], one["repair_state"], one["repair"]["lr_factor"]) for one in reports] == [
         ("transient", "failed", None), ("transient", "proven", 0.5),
     ]  # fmt: skip
+    assert [one["probation_ends_step"] for one in reports] == [44, calmer_ends]
     assert len(await api.events(run_id, "repair_failed")) == 1
     assert run["review_id"] is None
+
+
+async def test_repair_is_not_proven_while_its_detector_is_blind_after_another_change(local_api: Api) -> None:
+    local_api.worker.transient_steps = {33}
+    local_api.worker.transient_loss = 30.0
+    local_api.worker.held_out_loss = [3.0, 3.4, 3.0]
+    run_id = await local_api.start(data=TWO_DOMAINS, optim={"steps": 80, "batch_size": 4})
+    run = await local_api.until(run_id, "succeeded")
+    assert [segment["step"] for segment in run["schedule"]["mix"]] == [40]
+    [report] = (await local_api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
+    assert (report["repair_state"], report["probation_ends_step"]) == ("proven", 66), "44 without the change"
+    [proven] = await local_api.events(run_id, "repair_proven")
+    assert proven["step"] == 70
+
+
+async def test_no_more_clusters_of_a_window_are_replayed_than_the_policy_allows(local_api: Api) -> None:
+    local_api.worker.poison = {"s124", "s152"}
+    run_id = await local_api.start(repair={"max_clusters": 1})
+    await local_api.until(run_id, "succeeded")
+    first = (await local_api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"][0]
+    assert {anomaly["step"] for anomaly in first["anomalies"]} == {31, 38}
+    assert max(step["step"] for replay in first["replays"] for step in replay["steps"]) < 38
 
 
 async def test_crowd_of_suspects_is_bisected_within_the_bound_on_replays(local_api: Api) -> None:

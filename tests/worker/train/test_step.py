@@ -74,6 +74,7 @@ def test_changing_rate_clip_skip_and_weights_compiles_nothing_again(load_tiny, m
             learning_rate=np.float32(1e-3 * index),
             clip_norm=0.5 + index,
             skip=index == 3,
+            rearm=index == 4,
         )
         state, _ = step(state, inputs)
     restored = kept(state)
@@ -102,6 +103,18 @@ def test_withheld_step_leaves_every_bit(load_tiny, make_inputs, replaced, reason
     assert_identical(replace(after, step=before.step), before)
     assert state_digest(after) == digest
     assert int(after.step) == 2
+
+
+def test_rearmed_step_judges_by_nothing_that_was_before(load_tiny, make_inputs) -> None:
+    step, state = start(load_tiny(lora=LORA))
+    for index in range(6):
+        state, _ = step(state, make_inputs(seed=index))
+    assert int(state.guard.count) == 6
+    state, outputs = step(state, make_inputs(seed=6, rearm=True))
+    assert (int(state.guard.count), float(state.guard.losses[0])) == (1, float(outputs.loss))
+    state, _ = step(state, make_inputs(seed=7, rearm=True, skip=True))
+    assert int(state.guard.count) == 0, "a skipped step teaches the guard nothing, but forgets what it is to forget"
+    assert step.compilations == 1
 
 
 def test_spike_is_withheld_and_training_goes_on(load_tiny, make_inputs) -> None:

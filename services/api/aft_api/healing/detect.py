@@ -21,9 +21,9 @@ def judge(
     """Every anomaly of `window`, by step; empty for a healthy one.
 
     `window` and `history` are oldest first; `history` is what was trained before on the same lineage, with its samples.
-    `armed_from` is the step of the last intervention: batch statistics from before it describe another course and are
-    not used, while single samples are still measured against all of `history`. A step that a human skipped is no
-    anomaly; one that the worker's guard withheld always is.
+    `armed_from` is the last step from which another rate, clip or mix holds: batch statistics from before it describe
+    another course and are not used, while single samples are still measured against all of `history`. A step that a
+    human skipped is no anomaly; one that the worker's guard withheld always is.
     """
     judged = {step.step for step in window}
     swept = sweep((*history, *window), spec, armed_from=armed_from)

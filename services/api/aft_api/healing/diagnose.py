@@ -16,17 +16,17 @@ class Conclusion:
 
     verdict: Verdict
     culprits: tuple[str, ...]
-    """Samples that were proven to do harm: those of a data verdict, and those found beside a graver fault."""
+    """Samples that caused it and were proven to do harm: those of a data verdict, and those beside a graver fault."""
     reasons: tuple[str, ...]
     unproven: tuple[str, ...] = ()
-    """Samples that stand out and were not shown to do harm."""
+    """Samples that caused an alarm and were not shown to do harm."""
     sound_step: int | None = None
     """Step of the checkpoint from which a replay came out clean; None where none did."""
 
     @property
     def needs_nothing(self) -> bool:
-        """Whether all that was found are rows that stand out and were not shown to do harm."""
-        return self.verdict is Verdict.UNKNOWN and bool(self.unproven)
+        """Whether all that was found are rows that caused an alarm and were not shown to do harm."""
+        return self.verdict is Verdict.DATA and not self.culprits
 
 
 def conclude(
@@ -35,11 +35,11 @@ def conclude(
     """The verdict on `incident`, whose replays are judged by the detectors that found it.
 
     Clean when repeated as it was: transient. Bad again, and clean without the suspects of the step: those of them whom
-    the further trials accuse (`Trials.convicted`) caused the alarm. They are culprits if the step had no finite loss or
-    gradient, for then no update was possible, or if one of `harms` proves that later rows are better off without them;
-    that they no longer stand out once they are left out proves nothing. Bad even without them, or with nobody to
-    suspect: optimisation, unless `look_back` finds more. Unknown without a replay of an anomalous step, when the
-    replays contradict each other, and where nobody was shown to do harm. `base` is the step of the checkpoint that the
+    the further trials accuse (`Trials.convicted`) caused the alarm: data. They are culprits if the step had no finite loss
+    or gradient, for then no update was possible, or if one of `harms` proves that later rows are better off without
+    them; that they no longer stand out once they are left out proves no harm. Bad even without them, or with nobody to
+    suspect: optimisation, unless `look_back` finds more. Unknown without a replay of an anomalous step, and when the
+    replays contradict each other. `base` is the step of the checkpoint that the
     replays began from; a clean one proves it sound.
     """
     as_it_was, without = _variant(AS_IT_WAS, replays), _variant(WITHOUT_SUSPECTS, replays)
@@ -55,8 +55,7 @@ def conclude(
         return replace(_transient(replayed), sound_step=base)
     still_bad = again(before, incident.faults(without, replayed)) if without else frozenset(before)
     conclusion = _blame(before, still_bad, without, tried_groups(incident, replays), harms)
-    is_cleared = conclusion.verdict is Verdict.DATA or conclusion.needs_nothing
-    return replace(conclusion, sound_step=base) if is_cleared else conclusion
+    return replace(conclusion, sound_step=base) if conclusion.verdict is Verdict.DATA else conclusion
 
 
 def tried_groups(incident: Incident, replays: Sequence[Replay]) -> dict[int, Trials]:
@@ -118,13 +117,12 @@ def combine(conclusions: Sequence[Conclusion]) -> Conclusion:
     gravity = (Verdict.TRANSIENT, Verdict.DATA, Verdict.STATE, Verdict.OPTIMISATION, Verdict.UNKNOWN)
     grave = [one for one in conclusions if not one.needs_nothing] or conclusions
     verdict = max((one.verdict for one in grave), key=gravity.index)
-    is_open = verdict is Verdict.UNKNOWN and not all(one.needs_nothing for one in grave)
     sound = [one.sound_step for one in grave]
     return Conclusion(
         verdict=verdict,
         culprits=tuple(dict.fromkeys(culprit for one in conclusions for culprit in one.culprits)),
         reasons=tuple(reason for one in conclusions for reason in one.reasons),
-        unproven=() if is_open else tuple(dict.fromkeys(row for one in conclusions for row in one.unproven)),
+        unproven=() if verdict is Verdict.UNKNOWN else tuple(dict.fromkeys(row for one in conclusions for row in one.unproven)),
         sound_step=None if None in sound else min(step for step in sound if step is not None),
     )
 
@@ -151,10 +149,10 @@ def _blame(
     if unmeasured := [one for one in unproven if one not in measured]:
         reasons.append(f"What {', '.join(unmeasured)} would do to later rows was not measured.")
     if unproven:
-        reasons.append(f"Not shown to do harm, so not banned: {', '.join(unproven)}.")
+        reasons.append(f"Not shown to do harm: {', '.join(unproven)}.")
     if still_bad:
         reasons.append(f"At {_steps(still_bad)} it came back even without the suspects, so those are not blamed.")
-    verdict = Verdict.OPTIMISATION if still_bad else Verdict.DATA if culprits else Verdict.UNKNOWN
+    verdict = Verdict.OPTIMISATION if still_bad else Verdict.DATA
     return Conclusion(verdict=verdict, culprits=culprits, reasons=tuple(reasons), unproven=unproven)
 
 

@@ -9,7 +9,8 @@ from aft_contracts import Anomaly, AnomalyKind, StepRecord, Withheld
 def find_non_finite(steps: Iterable[StepRecord]) -> tuple[Anomaly, ...]:
     """An anomaly for each step whose loss or gradient norm is NaN or infinite, or that the guard withheld as such.
 
-    There is no patience: `optax.apply_if_finite` lets a NaN update through after n of them in a row, this never does.
+    not (|loss| < inf and |g| < inf): the test of Optax's `apply_if_finite`, without its patience, which lets a NaN
+    update through after n of them in a row. This never does.
     """
     return tuple(_anomaly(step) for step in steps if _is_bad(step))
 

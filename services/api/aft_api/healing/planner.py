@@ -9,9 +9,6 @@ from aft_contracts import Anomaly, AnomalyKind, DiagnosisReport, Repair, RepairK
 REPAIR_SPAN_STEPS = 1000
 """Steps over which `max_repairs_per_1000_steps` counts."""
 
-MOST_AVERTED = 4
-"""Steps with nothing but an exploding gradient that the guard may answer for alone; more are a course gone wrong."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentHistory:
@@ -51,13 +48,14 @@ def plan_repair(
     | verdict      | no bad step applied                         | some bad step applied               |
     |--------------|---------------------------------------------|-------------------------------------|
     | transient    | roll back, train the steps again            | the same                            |
-    | data         | blacklist                                   | blacklist and roll back             |
+    | data         | blacklist who was proven to do harm         | blacklist them and roll back        |
     | state        | roll back to the checkpoint proven sound    | the same                            |
     | optimisation | roll back, lower rate and clip, re-warm;    | roll back, lower rate and clip,     |
     |              | continue where only a gradient was out      | re-warm                             |
-    | unknown      | ask a human; continue where nothing but rows was found that were not shown to do harm     |
+    | unknown      | ask a human                                                                       |
 
-    Whoever was proven to do harm is banned, whatever else is done.
+    Whoever was proven to do harm is banned, whatever else is done. Who caused an alarm and was not, is banned as well,
+    without going back, or a human is asked, or it is only told of: as `unproven_rows` says.
 
     One rung at a time: where an incident came back after a rollback that changed nothing else, the next is a calmer
     course, and where that was in vain too, a human. A model that stands still is not helped by a calmer course; where
@@ -66,8 +64,6 @@ def plan_repair(
     A checkpoint from which a replay came out clean is sound: it needs no probation. Continuing without a change is
     never capped: it moves on.
     """
-    if diagnosis.verdict is Verdict.UNKNOWN and diagnosis.unproven:
-        return Repair(kind=RepairKind.CONTINUE, reasons=(f"{NO_HARM} ({_samples(diagnosis.unproven)}).",))
     repair = _banning(_rung(diagnosis, history, policy, course), diagnosis)
     if diagnosis.verdict is Verdict.UNKNOWN:
         proposal = repair if repair.rollback_to_step is not None else None
@@ -80,6 +76,8 @@ def plan_repair(
         *_reached_caps(history, policy, course),
         *_crowded_domains(diagnosis, repair, history, policy),
     ]
+    if repair.blacklist and not diagnosis.culprits and policy.unproven_rows == "ask":
+        objections.append("A human decides about rows that were not shown to do harm (unproven_rows is ask).")
     if policy.ask_before_rollback and repair.rollback_to_step is not None:
         objections.append("The policy asks a human before each rollback (ask_before_rollback).")
     return _ask(repair, *objections) if objections else repair
@@ -97,7 +95,7 @@ def _rung(diagnosis: DiagnosisReport, history: IncidentHistory, policy: RepairPo
         return _calmer(diagnosis, policy, course, why="Going back alone did not hold, so the course gets calmer too.")
     match diagnosis.verdict:
         case Verdict.DATA:
-            return _without_culprits(diagnosis, course)
+            return _without_culprits(diagnosis, course) if diagnosis.culprits else _of_unproven(diagnosis, policy)
         case Verdict.OPTIMISATION:
             return _calmer(diagnosis, policy, course)
         case Verdict.TRANSIENT:
@@ -134,6 +132,14 @@ def _without_culprits(diagnosis: DiagnosisReport, course: Course) -> Repair:
     )
 
 
+def _of_unproven(diagnosis: DiagnosisReport, policy: RepairPolicy) -> Repair:
+    """What becomes of rows that caused an alarm and no measurable harm: nothing has to be undone."""
+    found = f"{_samples(diagnosis.unproven)}: the cause of the alarm, not shown to do harm."
+    if policy.unproven_rows == "tell":
+        return Repair(kind=RepairKind.CONTINUE, reasons=(found,))
+    return Repair(kind=RepairKind.BLACKLIST, blacklist=diagnosis.unproven, reasons=(f"Blacklisting {found}",))
+
+
 def _again(diagnosis: DiagnosisReport, course: Course, why: str) -> Repair:
     """Back to a state from which the same steps were clean, and on as before."""
     first = _first_bad(diagnosis)
@@ -159,7 +165,7 @@ def _calmer(
     why: str = "The fault comes back without the suspects, so the course is to blame, not the data.",
 ) -> Repair:
     """Back to before the harm, and on with a lower rate and clip; on as before where the guard averted all harm."""
-    if _was_averted(diagnosis):
+    if _was_averted(diagnosis, policy):
         averted = (
             f"Only the gradient was out, in {len(diagnosis.anomalies)} steps that were all withheld: no harm was done."
         )
@@ -187,7 +193,6 @@ def _calmer(
     )
 
 
-NO_HARM = "Nothing was found but rows that stand out and were not shown to do harm"
 WITHHELD = "Every bad update was withheld: no weight to undo."
 
 
@@ -208,14 +213,14 @@ def _stands_still(diagnosis: DiagnosisReport) -> bool:
     return all(anomaly.kind is AnomalyKind.STALL for anomaly in diagnosis.anomalies)
 
 
-def _was_averted(diagnosis: DiagnosisReport) -> bool:
-    """Whether nothing but the gradient was out, for a moment, and no such update was applied.
+def _was_averted(diagnosis: DiagnosisReport, policy: RepairPolicy) -> bool:
+    """Whether nothing but the gradient was out, for `max_averted_steps` at most, and no such update was applied.
 
     A loss that is out is measured before its own update: then the weights were bad already.
     """
     anomalies = diagnosis.anomalies
     only_gradient = all(anomaly.kind is AnomalyKind.GRAD_SPIKE and not anomaly.applied for anomaly in anomalies)
-    return only_gradient and len({anomaly.step for anomaly in anomalies}) <= MOST_AVERTED
+    return only_gradient and len({anomaly.step for anomaly in anomalies}) <= policy.max_averted_steps
 
 
 def _first_harm(diagnosis: DiagnosisReport) -> int:
@@ -232,7 +237,7 @@ def _sound_before(step: int, diagnosis: DiagnosisReport, course: Course) -> int:
 
 
 def _in_words(jump: float, step: int | None) -> str:
-    return f"From step {step} on the learning rate was up to {jump:.3g} times what it had been."
+    return f"From step {step} on the learning rate was up to {jump:.3g} times the planned one."
 
 
 def _reached_caps(history: IncidentHistory, policy: RepairPolicy, course: Course) -> list[str]:

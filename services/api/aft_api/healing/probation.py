@@ -1,22 +1,37 @@
 """Probation: whether a repair holds, or its incident comes back."""
 
-from aft_contracts import DiagnosisReport, Repair, RepairKind, RepairPolicy, Verdict
+from aft_contracts import AnomalyKind, DiagnosisReport, Repair, RepairKind, RunSpec, Schedule, Verdict
 
 CHANGING = frozenset({RepairKind.ADJUST, RepairKind.BLACKLIST, RepairKind.ROLLBACK})
 """Repairs that change something, and may therefore fail; going on and asking do not."""
 
 
-def probation_ends(diagnosis: DiagnosisReport, repair: Repair, policy: RepairPolicy, *, step: int) -> int | None:
+def probation_ends(
+    diagnosis: DiagnosisReport, repair: Repair, spec: RunSpec, schedule: Schedule, *, step: int
+) -> int | None:
     """The step at which `repair`, chosen at `step`, has held; None for one that changes nothing.
 
     It must take the run `probation_steps` healthy steps beyond the incident's last anomalous step, or beyond where the
-    run stands if it goes on from there.
+    run stands if it goes on from there; and what found the incident must have been able to find it again
+    (`proven_from`) on the course of `schedule`, which the repair led to.
     """
     if repair.kind not in CHANGING:
         return None
     last = max(anomaly.step for anomaly in diagnosis.anomalies)
-    begins = last + 1 if repair.rollback_to_step is not None else max(last + 1, step)
-    return begins + policy.probation_steps
+    resumes = step if repair.rollback_to_step is None else repair.rollback_to_step
+    beyond = max(last + 1, resumes) + spec.repair.probation_steps
+    return max(beyond, proven_from(diagnosis, spec, armed_from=schedule.armed_from(resumes), resumes=resumes))
+
+
+def proven_from(diagnosis: DiagnosisReport, spec: RunSpec, *, armed_from: int, resumes: int = 0) -> int:
+    """The step by which every detector that spoke was armed again and has kept silent for `probation_steps` steps.
+
+    `armed_from` is the step from which the statistics were gathered anew, `resumes` the one from which the run went on:
+    a fallen score is known to be good only once it was scored again.
+    """
+    return max(
+        _proven_from(anomaly.kind, spec, armed_from=armed_from, resumes=resumes) for anomaly in diagnosis.anomalies
+    )
 
 
 def came_back(before: DiagnosisReport, repair: Repair, now: DiagnosisReport, *, ends_step: int) -> bool:
@@ -35,3 +50,22 @@ def came_back(before: DiagnosisReport, repair: Repair, now: DiagnosisReport, *, 
         kinds = {anomaly.kind for anomaly in before.anomalies} & {anomaly.kind for anomaly in now.anomalies}
         return now.verdict is before.verdict and bool(kinds)
     return bool(same_steps) and now.verdict is before.verdict
+
+
+def _proven_from(kind: AnomalyKind, spec: RunSpec, *, armed_from: int, resumes: int) -> int:
+    detection, quiet = spec.detection, spec.repair.probation_steps
+    between = spec.curriculum.every_windows * spec.window.steps
+    match kind:
+        case AnomalyKind.LOSS_SPIKE | AnomalyKind.GRAD_SPIKE:
+            return armed_from + detection.min_steps + quiet
+        case AnomalyKind.DRIFT:
+            return armed_from + detection.cusum_lag + detection.min_steps - 1 + quiet
+        case AnomalyKind.STALL:
+            return armed_from + detection.stall_steps - 1 + quiet
+        case AnomalyKind.EVALUATION_DROP:
+            # n changes lie between n + 1 evaluations, and the next is the first to be judged. An evaluation comes
+            # after its window was found healthy, so it has spoken by the window that follows.
+            armed = armed_from + (detection.eval_min_changes + 2) * between if armed_from else 0
+            return max(armed, resumes + between) + 1
+        case AnomalyKind.NON_FINITE | AnomalyKind.SAMPLE_OUTLIER:
+            return 0  # these are always armed

@@ -22,9 +22,9 @@ class Recent:
         return len(self._ordered)
 
     @property
-    def upper_median(self) -> float:
-        """The middle figure, the upper of two; there must be one."""
-        return self._ordered[len(self._ordered) // 2]
+    def median(self) -> float:
+        """The median; there must be a figure."""
+        return median_of(self._ordered)
 
     def add(self, figure: float | None) -> None:
         """Take in a figure; the oldest leaves when there are too many."""
@@ -36,10 +36,10 @@ class Recent:
             if oldest is not None:
                 del self._ordered[bisect_left(self._ordered, oldest)]
 
-    def scale(self, *, floor: float) -> Scale:
+    def scale(self, *, floor: float, trim_z: float) -> Scale:
         """See `robust.scale_of`."""
-        return scale_of_ordered(self._ordered, floor=floor)
+        return scale_of_ordered(self._ordered, floor=floor, trim_z=trim_z)
 
     def most_z(self, value: float, *, floor: float) -> float:
-        """A bound on `scale(floor=floor).z(value)` where that is positive: no spread is smaller than the floor."""
-        return (value - median_of(self._ordered)) / floor
+        """A bound on `scale(…).z(value)` where that is positive: no spread is smaller than the floor."""
+        return (value - self.median) / floor

@@ -7,28 +7,9 @@ from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import NamedTuple
 
-from aft_api.healing.robust import log_or_none, scale_of_ordered
+from aft_api.healing.robust import log_or_none, median_of, scale_of_ordered
 from aft_api.healing.robust_z import ORDINARY
 from aft_contracts import DetectionSpec, SampleRecord, StepRecord
-
-NEAREST_SHARE = 2
-"""A row is compared with the half of its domain's rows whose length is nearest …
-
-A smaller share would follow length more closely, but bad rows tend to be of one length: one in ten of a domain may be
-four in ten of the nearest quarter, and then they are their own norm.
-"""
-
-NEAREST_MOST = 256
-"""… but never with more than this many: beyond it the scale no longer changes."""
-
-LOSS_FLOOR_SHARE, LOSS_FLOOR_NATS = 0.05, 0.1
-"""Smallest spread of sample losses that is believed: a twentieth of the median and at least 0.1 nats.
-
-A domain that is nearly memorised has almost no spread of its own, and one row that is not memorised yet is no fault.
-"""
-
-LOG_NORM_FLOOR = 0.25
-"""Smallest spread of the log of sample gradient norms that is believed."""
 
 
 class _Known(NamedTuple):
@@ -49,9 +30,10 @@ class _Domain:
         self.losses = [one.loss for one in self.known]
         self.places = Counter([one.place for one in known])
 
-    def nearest(self, tokens: int, *, at_least: int) -> slice:
+    def nearest(self, tokens: int, spec: DetectionSpec) -> slice:
         """Where those nearest in length stand, in order of length."""
-        wanted = min(NEAREST_MOST, max(at_least, len(self.known) // NEAREST_SHARE)) + 1
+        share = int(spec.nearest_share * len(self.known))
+        wanted = min(spec.nearest_samples, max(spec.min_samples, share)) + 1
         middle = (bisect_left(self.tokens, tokens) + bisect_right(self.tokens, tokens)) // 2
         start = max(0, min(middle - wanted // 2, len(self.known) - wanted))
         return slice(start, start + wanted)
@@ -60,12 +42,16 @@ class _Domain:
 class SampleReference:
     """Measures a sample against the clean samples of its domain that are about as long.
 
-    The loss of a row is a mean over its tokens: short answers vary more. So the reference is the rows nearest in
-    length, and for a row shorter than those the spread grows by sqrt(their median tokens / its tokens).
+    z = (x - median) / (spread * sqrt(max(1, median tokens / its tokens))), with `robust.scale_of` as the spread: the
+    loss of a row is a mean over its tokens, and short answers vary more. The rows it is measured against are the share
+    `nearest_share` of its domain that is nearest in length, `nearest_samples` at most: beyond those the scale no longer
+    changes. A small share would follow length more closely, but bad rows tend to be of one length: one in ten of a
+    domain may be four in ten of the nearest quarter, and then they are their own norm. (The scaling by length is our
+    own.)
     """
 
     def __init__(self, steps: Iterable[StepRecord], spec: DetectionSpec) -> None:
-        self._min_samples = spec.min_samples
+        self._spec = spec
         known: dict[str, list[_Known]] = defaultdict(list)
         for step in steps:
             for sample in step.samples:
@@ -79,7 +65,7 @@ class SampleReference:
         """Robust z of the sample's loss; None while fewer than `min_samples` others of its domain are known."""
         if not math.isfinite(sample.loss):
             return math.inf
-        return self._z(sample, step, sample.loss, of=lambda known: known.loss, floor=_loss_floor)
+        return self._z(sample, step, sample.loss, of=lambda known: known.loss, floor=self._loss_floor)
 
     def standing_out(self, sample: SampleRecord, *, step: int, at_least: float) -> float | None:
         """The z of a loss that stands at least so far out; None for the others, which is soon seen of nearly all."""
@@ -96,7 +82,11 @@ class SampleReference:
         if value is None:
             return None
         return self._z(
-            sample, step, value, of=lambda known: log_or_none(known.grad_norm), floor=lambda _: LOG_NORM_FLOOR
+            sample,
+            step,
+            value,
+            of=lambda known: log_or_none(known.grad_norm),
+            floor=lambda _: self._spec.sample_grad_norm_floor,
         )
 
     def _z(
@@ -110,31 +100,31 @@ class SampleReference:
     ) -> float | None:
         near = self._nearest(sample, step)
         values = sorted([figure for known in near if (figure := of(known)) is not None])
-        if len(values) < self._min_samples:
+        if len(values) < self._spec.min_samples:
             return None
         tokens = near[len(near) // 2].tokens
         shortness = math.sqrt(max(1.0, tokens / max(1, sample.tokens)))
-        return scale_of_ordered(values, floor=floor(values[len(values) // 2])).z(value) / shortness
+        scale = scale_of_ordered(values, floor=floor(median_of(values)), trim_z=self._spec.trim_z)
+        return scale.z(value) / shortness
 
     def _nearest(self, sample: SampleRecord, step: int) -> list[_Known]:
         """Clean samples of the domain nearest in length, without this one; in order of length."""
         domain = self._domains.get(sample.domain)
         if domain is None:
             return []
-        near, place = domain.known[domain.nearest(sample.tokens, at_least=self._min_samples)], (step, sample.sample_id)
+        near, place = domain.known[domain.nearest(sample.tokens, self._spec)], (step, sample.sample_id)
         return [one for one in near if one.place != place] if place in domain.places else near
 
     def _is_ordinary(self, sample: SampleRecord, step: int, at_least: float) -> bool:
         """Whether more than half of the nearest losses are so close below this one, or above, that no z of `at_least`
-        is possible: no spread is smaller than `LOSS_FLOOR_NATS`."""
+        is possible: no spread is smaller than `sample_floor_nats`."""
         domain = self._domains.get(sample.domain)
         if domain is None or not math.isfinite(sample.loss):
             return False
-        losses = domain.losses[domain.nearest(sample.tokens, at_least=self._min_samples)]
-        close = sample.loss - at_least * LOSS_FLOOR_NATS * ORDINARY
+        losses = domain.losses[domain.nearest(sample.tokens, self._spec)]
+        close = sample.loss - at_least * self._spec.sample_floor_nats * ORDINARY
         others = sum(map(close.__lt__, losses)) - domain.places[step, sample.sample_id]
         return 2 * others > len(losses)
 
-
-def _loss_floor(loss: float) -> float:
-    return max(LOSS_FLOOR_SHARE * abs(loss), LOSS_FLOOR_NATS)
+    def _loss_floor(self, loss: float) -> float:
+        return max(self._spec.sample_floor_share * abs(loss), self._spec.sample_floor_nats)

@@ -20,9 +20,6 @@ FROM_CHECKPOINT = "from_checkpoint:"
 GROUP = "group:"
 """Prefix of a variant in which some of many suspects are left in; the round of the bisection and a number follow."""
 
-MOST_ALONE = 4
-"""Suspects that are each tried alone at once; a larger set is bisected, which takes fewer replays, but more rounds."""
-
 
 def clusters(anomalies: Sequence[Anomaly], policy: RepairPolicy) -> list[tuple[Anomaly, ...]]:
     """Anomalies that one replay can cover, oldest cluster first: each spans at most `replay_steps` steps."""
@@ -57,7 +54,7 @@ def plan_replay(
     start = max(min(window_start, first), last + 1 - policy.replay_steps)
     masked = tuple(dict.fromkeys(suspect.sample_id for suspect in suspects if start <= suspect.step <= last))
     without = [ReplayVariant(name=WITHOUT_SUSPECTS, masked_sample_ids=masked)] if masked else []
-    alone = masked if 1 < len(masked) <= MOST_ALONE else ()
+    alone = masked if 1 < len(masked) <= policy.max_alone else ()
     without += [
         ReplayVariant(name=f"{ONLY}{one}", masked_sample_ids=tuple(other for other in masked if other != one))
         for one in alone

@@ -11,9 +11,6 @@ MAD_TO_SD = 1.4826
 UPPER_DECILE_TO_SD = 1 / 1.2816
 """1 / Phi^-1(9/10): does the same for the distance from the median to the ninth decile."""
 
-TRIM_Z = 6.0
-"""Values this many MAD-deviations above the median say nothing about the tail of the clean ones."""
-
 SMALL_SAMPLE = 5.0
 """The spread of n values is widened by 1 + 5/n.
 
@@ -34,20 +31,21 @@ class Scale:
         return (value - self.median) / self.spread
 
 
-def scale_of(values: Iterable[float], *, floor: float) -> Scale:
+def scale_of(values: Iterable[float], *, floor: float, trim_z: float) -> Scale:
     """The scale of finite `values`, of which there must be at least one; the spread is never below `floor`.
 
     spread = max(1.4826 * MAD, (q90 - median) / 1.2816) * (1 + 5/n). The second term is the MAD's equal for normal
-    values and larger for a heavy upper tail, which the MAD does not see; values beyond `TRIM_Z` MADs do not enter it.
+    values and larger for a heavy upper tail, which the MAD does not see; q90 is that of the values that stand no more
+    than `trim_z` times max(1.4826 * MAD, floor) above the median. The worker's guard uses the same formula.
     """
-    return scale_of_ordered(sorted(values), floor=floor)
+    return scale_of_ordered(sorted(values), floor=floor, trim_z=trim_z)
 
 
-def scale_of_ordered(ordered: Sequence[float], *, floor: float) -> Scale:
+def scale_of_ordered(ordered: Sequence[float], *, floor: float, trim_z: float) -> Scale:
     """`scale_of` values that stand in order of size already."""
     middle = median_of(ordered)
     deviation = MAD_TO_SD * median_of(sorted([abs(value - middle) for value in ordered]))
-    limit = middle + TRIM_Z * max(deviation, floor)
+    limit = middle + trim_z * max(deviation, floor)
     tail = UPPER_DECILE_TO_SD * (_ninth_decile(ordered[: bisect_right(ordered, limit)]) - middle)
     return Scale(median=middle, spread=max(max(deviation, tail) * (1 + SMALL_SAMPLE / len(ordered)), floor))
 
@@ -64,4 +62,4 @@ def median_of(ordered: Sequence[float]) -> float:
 
 
 def _ninth_decile(ordered: Sequence[float]) -> float:
-    return ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
+    return ordered[9 * len(ordered) // 10]

@@ -21,13 +21,15 @@ class Sweep:
 def sweep(steps: Iterable[StepRecord], spec: DetectionSpec, *, armed_from: int = 0) -> Sweep:
     """Spikes in `steps` (oldest first), each step judged by the clean ones before it.
 
-    z = (x - median) / spread over the last `history_steps` clean steps, one-sided; see `robust.scale_of` for the spread
-    (Iglewicz & Hoaglin, 1993, with 6 in place of 3.5). Silent until `min_steps` clean steps since `armed_from`. A
-    spike, a withheld step and a step that is not finite never join the clean ones, so no outlier hides its followers;
-    `max_rejections` spikes in a row are a new level, and the statistics start over from it.
+    z = (x - median) / spread of the loss, and of the log gradient norm, over the last `history_steps` clean steps,
+    one-sided (Iglewicz & Hoaglin, 1993, with 6 in place of 3.5). The spread is `robust.scale_of`, which is the worker's
+    guard's too: what that let through is not called a spike, and rolled back, on the same evidence. Silent until
+    `min_steps` clean steps since `armed_from`, where the guard begins anew as well. A spike, a withheld step and a step
+    that is not finite never join the clean ones, so no outlier hides its followers; `max_rejections` spikes in a row
+    are a new level, and the statistics start over from it.
 
-    A step that the worker's guard withheld for its loss or norm is always found; its score is infinite while there is
-    no reference to measure it by.
+    A step that the guard withheld for its loss or norm is always found, whatever its score here: an update is missing,
+    and somebody has to say why. Its score is infinite while there is no reference to measure it by.
     """
     anomalies: list[Anomaly] = []
     clean: list[StepRecord] = []
@@ -36,14 +38,15 @@ def sweep(steps: Iterable[StepRecord], spec: DetectionSpec, *, armed_from: int =
     for step in steps:
         found = _spikes(step, references, spec, is_armed=len(clean) >= spec.min_steps)
         anomalies += found
-        if not is_finite(step) or step.withheld in (Withheld.SKIPPED, Withheld.NON_FINITE):
+        is_figure = is_finite(step) and step.withheld not in (Withheld.SKIPPED, Withheld.NON_FINITE)
+        if not is_figure or step.step < armed_from:
             continue
         if found:
             streak.append(step)
             if len(streak) >= spec.max_rejections:
                 clean, streak = streak, []
                 references = _references(clean, spec)
-        elif step.applied and step.step >= armed_from:
+        elif step.applied:
             clean.append(step)
             streak = []
             for series, recent in references:
@@ -58,7 +61,7 @@ class _Series:
     kind: AnomalyKind
     withheld: Withheld
     of: Callable[[StepRecord], float | None]
-    floor: Callable[[float], float]
+    floor: Callable[[float, DetectionSpec], float]
     threshold: Callable[[DetectionSpec], float]
 
 
@@ -66,17 +69,9 @@ def _finite_loss(step: StepRecord) -> float | None:
     return step.loss if math.isfinite(step.loss) else None
 
 
-def _loss_floor(loss: float) -> float:
-    """Smallest spread of a batch loss that is believed, in nats: 2 % of the loss, and never below 0.05.
+def _loss_floor(loss: float, spec: DetectionSpec) -> float:
+    return max(spec.loss_floor_share * abs(loss), spec.loss_floor_nats)
 
-    The MAD of a few near-equal losses can be arbitrarily small. The floors, and the widening of `scale_of`, are never
-    below those of the worker's guard: what it let through is not called a spike, and rolled back, on the same evidence.
-    """
-    return max(0.02 * abs(loss), 0.05)
-
-
-LOG_NORM_FLOOR = 0.1
-"""Smallest spread of a log gradient norm that is believed: a tenth of the norm."""
 
 _SERIES = (
     _Series(
@@ -90,7 +85,7 @@ _SERIES = (
         kind=AnomalyKind.GRAD_SPIKE,
         withheld=Withheld.GRAD_NORM,
         of=lambda step: log_or_none(step.grad_norm),
-        floor=lambda _: LOG_NORM_FLOOR,
+        floor=lambda _, spec: spec.grad_norm_floor,
         threshold=lambda spec: spec.grad_norm_z,
     ),
 )
@@ -118,7 +113,9 @@ def _spikes(step: StepRecord, references: _References, spec: DetectionSpec, *, i
 def _spike(series: _Series, step: StepRecord, recent: Recent | None, spec: DetectionSpec) -> Anomaly | None:
     value, threshold = series.of(step), series.threshold(spec)
     is_refused = step.withheld is series.withheld
-    score = None if value is None or not recent else _score(value, series, recent, None if is_refused else threshold)
+    score = None
+    if value is not None and recent:
+        score = _score(value, series, recent, spec, least=None if is_refused else threshold)
     if not is_refused and (score is None or score < threshold):
         return None
     return Anomaly(
@@ -131,9 +128,9 @@ def _spike(series: _Series, step: StepRecord, recent: Recent | None, spec: Detec
     )
 
 
-def _score(value: float, series: _Series, recent: Recent, threshold: float | None) -> float | None:
-    """z of the value; None for one that is quickly seen to lie below the threshold, as nearly all do."""
-    floor = series.floor(recent.upper_median)
-    if threshold is not None and recent.most_z(value, floor=floor) < threshold * ORDINARY:
+def _score(value: float, series: _Series, recent: Recent, spec: DetectionSpec, *, least: float | None) -> float | None:
+    """z of the value; None for one that is quickly seen to lie below `least`, as nearly all do."""
+    floor = series.floor(recent.median, spec)
+    if least is not None and recent.most_z(value, floor=floor) < least * ORDINARY:
         return None
-    return recent.scale(floor=floor).z(value)
+    return recent.scale(floor=floor, trim_z=spec.trim_z).z(value)

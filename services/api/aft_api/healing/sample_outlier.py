@@ -9,8 +9,9 @@ from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord, Withh
 def find_outliers(window: Iterable[StepRecord], reference: SampleReference, spec: DetectionSpec) -> tuple[Anomaly, ...]:
     """An anomaly for each step of `window` that holds a sample whose loss is far above the clean ones of its domain.
 
-    A sample stands out at a robust z of `sample_z` (see `SampleReference`), or with a loss that is not finite. The
-    anomaly names every such sample of its step, worst first, and carries the worst one's figures.
+    A sample stands out where the robust z of its loss, (x - median) / spread over clean rows of its domain and length,
+    reaches `sample_z` (Iglewicz & Hoaglin, 1993; see `SampleReference` for the scaling by length), or with a loss that
+    is not finite. The anomaly names every such sample of its step, worst first, and carries the worst one's figures.
     """
     return tuple(anomaly for step in window if (anomaly := _outliers(step, reference, spec)) is not None)
 

@@ -58,6 +58,8 @@ class RateRepair:
 
     diagnosis_id: str
     repair: Repair
+    jump_step: int
+    """The first step of the jump."""
 
 
 async def last_rate_repair(session: AsyncSession, run_id: str) -> RateRepair | None:
@@ -69,8 +71,9 @@ async def last_rate_repair(session: AsyncSession, run_id: str) -> RateRepair | N
     )
     for row in rows:
         repair = Repair.model_validate(row.repair)
-        if repair.lr_factor is not None and row.report.get("rate_jump") is not None:
-            return RateRepair(diagnosis_id=row.diagnosis_id, repair=repair)
+        jump_step = row.report.get("rate_jump_step")
+        if repair.lr_factor is not None and jump_step is not None:
+            return RateRepair(diagnosis_id=row.diagnosis_id, repair=repair, jump_step=jump_step)
     return None
 
 
@@ -117,10 +120,12 @@ async def unproven_repairs(session: AsyncSession, run_id: str) -> list[Probation
     return [_probation(row) for row in rows]
 
 
-async def settle_probation(session: AsyncSession, diagnosis_id: str, state: RepairState) -> None:
-    """Write what became of a repair."""
+async def settle_probation(session: AsyncSession, diagnosis_id: str, state: RepairState, *, ends_step: int) -> None:
+    """Write what became of a repair, and the step at which its probation ended."""
     await session.execute(
-        update(DiagnosisRow).where(DiagnosisRow.diagnosis_id == diagnosis_id).values(repair_state=state)
+        update(DiagnosisRow)
+        .where(DiagnosisRow.diagnosis_id == diagnosis_id)
+        .values(repair_state=state, probation_ends_step=ends_step)
     )
 
 

@@ -26,13 +26,7 @@ class Evidence:
     @property
     def armed_from(self) -> int:
         """The last change that moved what is normal: detectors warm up again from there."""
-        return armed_from(self.schedule, self.window.start_step)
-
-
-def armed_from(schedule: Schedule, step: int) -> int:
-    """The last step up to `step` from which another rate or mix holds."""
-    changes = [change.step for change in schedule.rates] + [change.step for change in schedule.mix]
-    return max((change for change in changes if change <= step), default=0)
+        return self.schedule.armed_from(self.window.start_step)
 
 
 async def gather(ports: Ports, state: State) -> Evidence:

@@ -1,11 +1,17 @@
 """The guard inside the jitted step: which updates must not reach the weights.
 
+z = (x - median) / spread of the loss and of the log gradient norm, one-sided, over the last `history_steps` clean
+readings (Iglewicz & Hoaglin, 1993); the spread is that of the supervisor's detectors:
+max(1.4826 * MAD, (ninth decile - median) / 1.2816) * (1 + 5/n), never below a floor. What this lets through is no spike
+to them either.
+
 Its memory holds clean readings only. An outlier is judged by it and never enters it, so that a second outlier does not
-pass for normal because of the first.
+pass for normal because of the first. Where another rate, clip or mix begins, it begins anew (`rearmed`).
 """
 
 # H history length
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -14,14 +20,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from aft_contracts import DetectionSpec, Withheld
 
-NORMAL_MAD = 1.4826
+MAD_TO_SD = 1.4826
 """Standard deviation of a normal distribution in units of its median absolute deviation."""
-LOSS_FLOOR_NATS = 0.05
-LOSS_FLOOR_SHARE = 0.02
-"""The spread of the loss is never taken for smaller than this, nor than this share of its median: a handful of
-readings may lie close together by chance, and a batch of other rows is not an anomaly."""
-LOG_NORM_FLOOR = 0.1
-"""The same for the log of the gradient norm: ten per cent."""
+UPPER_DECILE_TO_SD = 1 / 1.2816
+"""The same in units of the distance from its median to its ninth decile, which sees a heavy upper tail."""
 SMALL_SAMPLE_READINGS = 5.0
 """A spread estimated from n readings is widened by 1 + this / n: the MAD of few readings is often far too small."""
 SMALLEST_NORM = 1e-20
@@ -57,6 +59,11 @@ def empty_guard(detection: DetectionSpec) -> GuardState:
     return GuardState(losses=ring, log_grad_norms=ring, count=zero, cursor=zero, rejections=zero)
 
 
+def rearmed(guard: GuardState, rearm: Bool[Array, ""] | bool) -> GuardState:
+    """A guard that has seen nothing, where `rearm` says so; else the one given."""
+    return _select(jnp.asarray(rearm), _emptied(guard), guard)
+
+
 def judge(
     guard: GuardState,
     loss: Float[Array, ""],
@@ -72,8 +79,8 @@ def judge(
     finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     log_norm = jnp.log(jnp.maximum(grad_norm, SMALLEST_NORM))
     armed = guard.count >= detection.min_steps
-    loss_is_out = armed & (loss_z(guard, loss) > detection.loss_z)
-    norm_is_out = armed & (log_norm_z(guard, log_norm) > detection.grad_norm_z)
+    loss_is_out = armed & (loss_z(guard, loss, detection) >= detection.loss_z)
+    norm_is_out = armed & (log_norm_z(guard, log_norm, detection) >= detection.grad_norm_z)
     is_out = loss_is_out | norm_is_out
     gives_in = is_out & (guard.rejections >= detection.max_rejections)
 
@@ -84,29 +91,43 @@ def judge(
     return after, code
 
 
-def loss_z(guard: GuardState, loss: Float[Array, ""]) -> Float[Array, ""]:
+def loss_z(guard: GuardState, loss: Float[Array, ""], detection: DetectionSpec) -> Float[Array, ""]:
     """How many robust standard deviations `loss` lies above the clean median."""
-    median, spread = _median_and_spread(guard.losses, guard.count)
-    return (loss - median) / jnp.maximum(spread, jnp.maximum(LOSS_FLOOR_NATS, LOSS_FLOOR_SHARE * jnp.abs(median)))
+
+    def floor(median: Array) -> Array:
+        return jnp.maximum(detection.loss_floor_nats, detection.loss_floor_share * jnp.abs(median))
+
+    return _z(guard.losses, guard.count, loss, floor, detection)
 
 
-def log_norm_z(guard: GuardState, log_norm: Float[Array, ""]) -> Float[Array, ""]:
+def log_norm_z(guard: GuardState, log_norm: Float[Array, ""], detection: DetectionSpec) -> Float[Array, ""]:
     """How many robust standard deviations the log of a gradient norm lies above the clean median."""
-    median, spread = _median_and_spread(guard.log_grad_norms, guard.count)
-    return (log_norm - median) / jnp.maximum(spread, LOG_NORM_FLOOR)
+    return _z(guard.log_grad_norms, guard.count, log_norm, lambda _: jnp.float32(detection.grad_norm_floor), detection)
 
 
-def _median_and_spread(ring: Array, count: Array) -> tuple[Array, Array]:
+def _z(
+    ring: Float[Array, " history"],
+    count: Int[Array, ""],
+    value: Float[Array, ""],
+    floor_at: Callable[[Array], Array],
+    detection: DetectionSpec,
+) -> Float[Array, ""]:
     is_filled = jnp.arange(ring.shape[0]) < count
-    median = _median(ring, is_filled)
+    ordered_H = jnp.sort(jnp.where(is_filled, ring, jnp.inf))
+    median = _middle(ordered_H, count)
+    floor = floor_at(median)
+    away_H = jnp.sort(jnp.where(is_filled, jnp.abs(ring - median), jnp.inf))
+    deviation = MAD_TO_SD * _middle(away_H, count)
+    kept = (ordered_H <= median + detection.trim_z * jnp.maximum(deviation, floor)).sum()
+    tail = UPPER_DECILE_TO_SD * (ordered_H[9 * kept // 10] - median)
     widening = 1.0 + SMALL_SAMPLE_READINGS / jnp.maximum(count, 1)
-    return median, NORMAL_MAD * widening * _median(jnp.abs(ring - median), is_filled)
+    return (value - median) / jnp.maximum(jnp.maximum(deviation, tail) * widening, floor)
 
 
-def _median(values: Array, is_filled: Array) -> Array:
-    ordered = jnp.sort(jnp.where(is_filled, values, jnp.inf))
-    count = jnp.maximum(is_filled.sum(), 1)
-    return 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
+def _middle(ordered_H: Array, count: Array) -> Array:
+    """The median of the first `count` values, which stand in order of size."""
+    last = jnp.maximum(count, 1) - 1
+    return 0.5 * (ordered_H[last // 2] + ordered_H[(last + 1) // 2])
 
 
 def _with_reading(guard: GuardState, loss: Array, log_norm: Array) -> GuardState:

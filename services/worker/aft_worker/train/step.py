@@ -18,7 +18,7 @@ from aft_worker.model.mesh import by_rows, replicated
 from aft_worker.model.parameters import Parameters
 from aft_worker.train.errors import refuse_uneven
 from aft_worker.train.gradients import Lines, batch_gradients
-from aft_worker.train.guard import CODES, judge
+from aft_worker.train.guard import CODES, judge, rearmed
 from aft_worker.train.optimizer import make_optimizer
 from aft_worker.train.state import TrainState, state_sharding
 
@@ -35,6 +35,8 @@ class StepInputs:
     """Largest global gradient norm that is let through unscaled."""
     skip: Bool[Array, ""] | bool
     """Whether the batch is consumed without applying its update."""
+    rearm: Bool[Array, ""] | bool = False
+    """Whether another rate, clip or mix holds from this step on, so that the guard forgets what it knew."""
 
 
 @jax.tree_util.register_dataclass
@@ -102,6 +104,7 @@ class TrainStep:
             learning_rate=everywhere,
             clip_norm=everywhere,
             skip=everywhere,
+            rearm=everywhere,
         )
         placed: StepInputs = jax.device_put(_typed(inputs), homes)  # one transfer, not one for each array
         return placed
@@ -120,7 +123,8 @@ class TrainStep:
         grad_norm = optax.tree.norm(batch.gradient)
         # A batch that carries no token has nothing to teach: Adam's momentum alone must not move the weights.
         skip = inputs.skip | (batch.tokens == 0)
-        guard, code = judge(state.guard, batch.loss, grad_norm, skip, self._detection)
+        known = rearmed(state.guard, inputs.rearm)
+        guard, code = judge(known, batch.loss, grad_norm, skip, self._detection)
         applied = code == 0
         trainable, opt_state = self._updated(state, batch.gradient, grad_norm, inputs, applied)
         after = TrainState(trainable=trainable, opt_state=opt_state, guard=guard, step=state.step + 1)
@@ -168,6 +172,7 @@ def _typed(inputs: StepInputs) -> StepInputs:
         learning_rate=_of_type(inputs.learning_rate, np.float32),
         clip_norm=_of_type(inputs.clip_norm, np.float32),
         skip=_of_type(inputs.skip, np.bool_),
+        rearm=_of_type(inputs.rearm, np.bool_),
     )
 
 

@@ -11,7 +11,7 @@ from aft_api.runs.evaluations import lineage_evaluations, list_evaluations
 from aft_api.runs.events import record
 from aft_api.runs.schedules import add_schedule, latest_schedule, was_applied
 from aft_api.supervisor.alarms import raise_alarms
-from aft_api.supervisor.evidence import armed_from, gather
+from aft_api.supervisor.evidence import gather
 from aft_api.supervisor.ports import Ports
 from aft_api.supervisor.scoring import score
 from aft_contracts import Anomaly, EventKind, RunSpec, SetMix, State
@@ -48,7 +48,7 @@ async def _fallen(ports: Ports, state: State, spec: RunSpec) -> tuple[Anomaly, .
     return find_drops(
         evaluations,
         spec.detection,
-        armed_from=armed_from(schedule, state["step"]),
+        armed_from=schedule.armed_from(state["step"]),
         answerable=answerable_domains(weights_at(schedule, state["step"], spec), spec.curriculum),
     )
 
@@ -67,7 +67,14 @@ async def _give_rate_back(ports: Ports, state: State, spec: RunSpec) -> None:
         if await was_applied(session, state["run_id"], cause):
             return
         schedule = await latest_schedule(session, state["run_id"])
-        scale = scale_given_back(schedule, answered.repair, (*evidence.history, *evidence.steps))
+        scale = scale_given_back(
+            schedule,
+            answered.repair,
+            (*evidence.history, *evidence.steps),
+            spec.optim,
+            spec.detection,
+            jump_step=answered.jump_step,
+        )
         if scale is None:
             return
         step = state["step"]

@@ -9,14 +9,14 @@ from langgraph.runtime import Runtime
 from aft_api.healing.diagnose import Conclusion, charges, combine, conclude, look_back, tried_groups
 from aft_api.healing.harm import FEWEST_IN_A_TRIAL, Harm, plan_trial, weigh
 from aft_api.healing.incident import Incident
-from aft_api.healing.rate_jump import find_rate_jump
+from aft_api.healing.rate_jump import RatePlan, find_rate_jump
 from aft_api.healing.replay import base_of, clusters, plan_bisection, plan_look_back, plan_replay
 from aft_api.healing.scores import conclude_scores
 from aft_api.healing.suspects import find_suspects
 from aft_api.runs.diagnoses import add_diagnosis, diagnosis_id_of, get_diagnosis
 from aft_api.runs.evaluations import lineage_evaluations
 from aft_api.runs.events import record
-from aft_api.supervisor.evidence import Evidence, armed_from, gather
+from aft_api.supervisor.evidence import Evidence, gather
 from aft_api.supervisor.jobs import JobFailed, patient_job
 from aft_api.supervisor.ports import Ports
 from aft_api.supervisor.scoring import score_again
@@ -34,9 +34,6 @@ from aft_contracts import (
     Suspect,
     Verdict,
 )
-
-MOST_CLUSTERS = 4
-"""Clusters of anomalies in one window that are replayed; each costs a few steps."""
 
 
 async def forensic(state: State, runtime: Runtime[Ports]) -> State:
@@ -61,12 +58,13 @@ async def _diagnose(
     suspects = find_suspects(anomalies, evidence.steps, evidence.history, evidence.spec.detection)
     explained = [
         await _explain(ports, f"{diagnosis_id}:replay:{number}", evidence, _incident(evidence, cluster, suspects))
-        for number, cluster in enumerate(clusters(anomalies, evidence.spec.repair)[:MOST_CLUSTERS])
+        for number, cluster in enumerate(clusters(anomalies, evidence.spec.repair)[: evidence.spec.repair.max_clusters])
     ]
     results = [result for one in explained for result in one.results]
     conclusion = combine([one.conclusion for one in explained])
     first_bad_step = min(anomaly.step for anomaly in anomalies)
-    jump = find_rate_jump(_past(evidence), first_bad_step, evidence.spec.detection)
+    plan = RatePlan(optim=evidence.spec.optim, schedule=evidence.schedule)
+    jump = find_rate_jump(_past(evidence), first_bad_step, plan, evidence.spec.detection)
     return DiagnosisReport(
         diagnosis_id=diagnosis_id,
         run_id=evidence.window.run_id,
@@ -98,7 +96,7 @@ async def _diagnose_scores(
     again = await score_again(ports, window.run_id, window.schedule, step=step, newest_checkpoint=base)
     conclusion = conclude_scores(
         anomalies, evaluations, again, evidence.spec.detection,
-        base=base, armed_from=armed_from(window.schedule, step),
+        base=base, armed_from=window.schedule.armed_from(step),
     )  # fmt: skip
     return DiagnosisReport(
         diagnosis_id=diagnosis_id,

@@ -26,4 +26,4 @@ async def monitor(state: State, runtime: Runtime[Ports]) -> State:
     verdict = await raise_alarms(ports, state, found)
     if found or not state.get("on_probation"):
         return verdict
-    return State(**verdict, on_probation=await pass_probations(ports, state["run_id"], step=state["step"]))
+    return State(**verdict, on_probation=await pass_probations(ports, state["run_id"], evidence, step=state["step"]))

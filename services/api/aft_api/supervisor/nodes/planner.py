@@ -40,24 +40,25 @@ async def planner(state: State, runtime: Runtime[Ports]) -> State:
         schedule = await latest_schedule(session, run_id)
         report = await get_diagnosis(session, diagnosis_id)
         assert report is not None, "forensic wrote the diagnosis before this node began"
-        vain = await fail_probations(session, ports, report, step=state["step"])
+        vain = await fail_probations(session, ports, report, spec, schedule, step=state["step"])
         repair = plan_repair(
             report,
             await _incident_history(session, report, schedule, vain),
             spec.repair,
             course=await _course(session, run_id, spec, schedule, step=state["step"]),
         )
-        ends_step = probation_ends(report, repair, spec.repair, step=state["step"])
-        await choose_repair(session, diagnosis_id, repair, ends_step=ends_step)
-        await _record(session, ports, report, repair, step=state["step"])
-        if repair.kind is RepairKind.ESCALATE:
-            await _ask_human(session, ports, spec, report, repair, schedule, step=state["step"])
-        elif repair.kind is not RepairKind.CONTINUE:
-            cause = f"repair:{diagnosis_id}"
+        cause = f"repair:{diagnosis_id}"
+        changed = schedule
+        if repair.kind not in (RepairKind.ESCALATE, RepairKind.CONTINUE):
             changed = apply_repair(
                 schedule, repair, step=state["step"], cause=cause, spec=spec.optim, diagnosis_id=diagnosis_id
             )
             await add_schedule(session, run_id, changed, cause=cause, clock=ports.clock)
+        ends_step = probation_ends(report, repair, spec, changed, step=state["step"])
+        await choose_repair(session, diagnosis_id, repair, ends_step=ends_step)
+        await _record(session, ports, report, repair, step=state["step"])
+        if repair.kind is RepairKind.ESCALATE:
+            await _ask_human(session, ports, spec, report, repair, schedule, step=state["step"])
     return _position(repair, diagnosis_id)
 
 

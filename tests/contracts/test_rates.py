@@ -1,9 +1,9 @@
 """Learning rate and clip of given steps."""
 
+import optax
 import pytest
 
-from aft_contracts import OptimSpec, RateCurve, Schedule
-from aft_worker.train.rates import clip_norm, learning_rate
+from aft_contracts import OptimSpec, RateCurve, Schedule, clip_norm, learning_rate
 
 WARMED = {"learning_rate": 1e-3, "steps": 110, "warmup_steps": 10}
 SCHEDULE = Schedule().with_rate(0.5, step=20, rewarmup_steps=4).with_rate(2.0, step=50)
@@ -32,6 +32,22 @@ SCHEDULE = Schedule().with_rate(0.5, step=20, rewarmup_steps=4).with_rate(2.0, s
 def test_curve_at_step(curve: str, step: int, expected: float) -> None:
     optim = OptimSpec(**WARMED, curve=RateCurve(curve))
     assert learning_rate(optim, Schedule(), step) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("warmup", [1, 2, 10])
+@pytest.mark.parametrize("curve", list(RateCurve))
+def test_it_is_what_the_schedules_of_optax_say(curve: RateCurve, warmup: int) -> None:
+    optim = OptimSpec(learning_rate=1e-3, steps=90, warmup_steps=warmup, curve=curve)
+    peak, decay_steps = optim.learning_rate, optim.steps - warmup
+    climb = optax.linear_schedule(peak / warmup, peak, max(1, warmup - 1))
+    after = {
+        RateCurve.CONSTANT: optax.constant_schedule(peak),
+        RateCurve.LINEAR: optax.linear_schedule(peak, 0.1 * peak, decay_steps),
+        RateCurve.COSINE: optax.cosine_decay_schedule(peak, decay_steps, alpha=0.1),
+    }[curve]
+    peer = optax.join_schedules([climb, after], [warmup])
+    ours = [learning_rate(optim, Schedule(), step) for step in range(100)]
+    assert ours == pytest.approx([float(peer(step)) for step in range(100)], rel=1e-5)
 
 
 @pytest.mark.parametrize(
