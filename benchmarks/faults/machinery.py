@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,16 +21,16 @@ from aft_worker.trainer import Trainer, load_trainer
 from benchmarks.faults.base_model import FOLDER
 from benchmarks.faults.case import Case
 from benchmarks.faults.faulty_trainer import FaultyTrainer, case_spec
-from benchmarks.faults.outcome import Outcome
+from benchmarks.faults.outcome import Alarm, Outcome, finite
 from benchmarks.faults.ruled_step import RuledPrograms, RuledStep
-from benchmarks.faults.rules import Reading, Rule
+from benchmarks.faults.rules import Reading, Rule, Ruling
+from benchmarks.faults.version import peer_version
 
 
 class Machinery:
     """Opens the trainers of cases, all with one model and one set of compiled programs."""
 
-    def __init__(self, version: str) -> None:
-        self.version = version
+    def __init__(self) -> None:
         self._mesh = make_mesh()
         self._first: Trainer | None = None
         self._ruled: RuledPrograms | None = None
@@ -49,20 +50,16 @@ class Machinery:
     def under(self, rules: Sequence[Rule], case: Callable[[], Case]) -> list[Outcome]:
         """What comes of the case's run under each of somebody else's rules, in a plain loop without windows.
 
-        A rule that would withhold no update has the run without supervision: it is not trained again.
+        A rule that does nothing to any step has the run without supervision: it is not trained again.
         """
         alone = self.trained(Rule(), case())
-        return [self._with_alarms(alone, rule, case) for rule in rules]
+        return [self._under(rule, alone, case) for rule in rules]
 
-    def _with_alarms(self, alone: "Trained", rule: Rule, case: Callable[[], Case]) -> Outcome:
+    def _under(self, rule: Rule, alone: "Trained", case: Callable[[], Case]) -> Outcome:
         rulings = [rule.rule(reading) for reading in alone.readings]
-        if all(ruling.applied for ruling in rulings):
-            return replace(
-                alone.outcome,
-                system=rule.name,
-                alarms=tuple(step for step, ruling in enumerate(rulings) if ruling.alarm),
-            )
-        return self.trained(type(rule)(), case()).outcome
+        if any(ruling.is_felt(alone.clip_norm) for ruling in rulings):
+            return self.trained(type(rule)(), case()).outcome
+        return replace(alone.outcome, **_seen_by(rule, rulings, alone.outcome))
 
     def trained(self, rule: Rule, case: Case) -> "Trained":
         """The case's run under a rule, in a plain loop."""
@@ -82,23 +79,24 @@ class Machinery:
             readings.append(Reading(loss=record.loss, grad_norm=record.grad_norm))
             if ruled.rulings[-1].ends_run:
                 break
-        ended = not ruled.rulings[-1].ends_run
+        has_ended_well = not ruled.rulings[-1].ends_run
         truth = case.truth
         outcome = Outcome(
             system=rule.name,
             case=case.name,
             seed=case.seed,
-            version=self.version,
+            version=peer_version(),
             steps=len(readings),
+            armed_steps=0,
             first_step=truth.first_step,
             verdict=truth.verdict,
             culprits=tuple(sorted(truth.culprits)),
-            alarms=tuple(step for step, ruling in enumerate(ruled.rulings) if ruling.alarm),
-            status="succeeded" if ended else "stopped",
-            loss=finite(self.held_out_loss(trainer, state)) if ended else None,
-            seconds=time.perf_counter() - started,
+            status="succeeded" if has_ended_well else "stopped",
+            loss=finite(self.held_out_loss(trainer, state)) if has_ended_well else None,
+            seconds=round(time.perf_counter() - started, 2),
         )
-        return Trained(outcome=outcome, readings=readings)
+        outcome = replace(outcome, **_seen_by(rule, ruled.rulings, outcome))
+        return Trained(outcome=outcome, readings=readings, clip_norm=spec.optim.clip_norm)
 
     def held_out_loss(self, trainer: Trainer, state: TrainState) -> float:
         """Mean loss of the held-out rows, as the worker computes it."""
@@ -123,6 +121,20 @@ class Trained:
 
     outcome: Outcome
     readings: Sequence[Reading]
+    clip_norm: float
+    """The run's own."""
+
+
+def _seen_by(rule: Rule, rulings: Sequence[Ruling], run: Outcome) -> dict[str, Any]:
+    """What a rule adds to the outcome of the run that it looked at; it raises its alarms at once."""
+    first = run.first_step
+    return {
+        "system": rule.name,
+        "armed_steps": max(0, run.steps - rule.armed_after),
+        "harmed_after": first if first is not None and first < run.steps else None,
+        "armed_before": 0 if first is None else max(0, min(first, run.steps) - rule.armed_after),
+        "alarms": tuple(Alarm(step=step, after=step + 1) for step, ruling in enumerate(rulings) if ruling.alarm),
+    }
 
 
 @contextmanager
@@ -134,11 +146,6 @@ def scratch_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def finite(loss: float | None) -> float | None:
-    """The loss, or None for one that is no number."""
-    return loss if loss is not None and abs(loss) < float("inf") else None
 
 
 def _told(schedule: Schedule, command: dict[str, object], step: int, spec: RunSpec) -> Schedule:
