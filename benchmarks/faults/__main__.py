@@ -97,24 +97,22 @@ def _make_on(cores: Sequence[int], asked: Asked) -> None:
 
 
 def _make(asked: Asked) -> None:
-    """Seed by seed: the undisturbed run, by which the others are measured, then aft's, then everybody else's."""
     keep_compiled()
-    machinery, outcomes = Machinery(), Outcomes(asked.outcomes)
+    outcomes = Outcomes(asked.outcomes)
+    if not all(outcomes.find(*one) for one in _wanted(asked)):
+        asyncio.run(_make_seeds(asked, Machinery(), outcomes))
+
+
+async def _make_seeds(asked: Asked, machinery: Machinery, outcomes: Outcomes) -> None:
+    """Seed by seed: aft's runs, then everybody else's, of which the undisturbed one is what all are measured by."""
     cases = [case_named(name) for name in asked.cases]
-    for seed in asked.seeds:
-        _under_rules(Case, seed, machinery, outcomes)
-        asyncio.run(_under_aft(cases, seed, machinery, outcomes))
-        for case in () if asked.only_aft else cases:
-            _under_rules(case, seed, machinery, outcomes)
-
-
-async def _under_aft(cases: Sequence[type[Case]], seed: int, machinery: Machinery, outcomes: Outcomes) -> None:
-    missing = [case for case in cases if outcomes.find(AFT, case.name, seed, code_version()) is None]
-    if not missing:
-        return
     async with supervised(machinery) as here:
-        for case in missing:
-            await _one_under_aft(case(seed), outcomes, here)
+        for seed in asked.seeds:
+            for case in cases:
+                if outcomes.find(AFT, case.name, seed, code_version()) is None:
+                    await _one_under_aft(case(seed), outcomes, here)
+            for case in dict.fromkeys((Case, *(() if asked.only_aft else cases))):
+                await asyncio.to_thread(_under_rules, case, seed, machinery, outcomes)
 
 
 async def _one_under_aft(case: Case, outcomes: Outcomes, here: Supervised) -> None:
@@ -133,15 +131,21 @@ def _under_rules(case: type[Case], seed: int, machinery: Machinery, outcomes: Ou
 def _known(asked: Asked) -> list[Outcome]:
     """What was made by this code, of the runs asked for and of the undisturbed ones."""
     outcomes = Outcomes(asked.outcomes)
-    wanted = [
+    found = [outcomes.find(*one) for one in _wanted(asked)]
+    return [one for one in found if one is not None]
+
+
+def _wanted(asked: Asked) -> list[tuple[str, str, int, str]]:
+    """System, case, seed and version of every outcome that is asked for."""
+    systems = {AFT: code_version()} if asked.only_aft else _systems()
+    undisturbed = [(Rule.name, Case.name, seed, peer_version()) for seed in asked.seeds]
+    runs = [
         (system, case, seed, version)
         for seed in asked.seeds
-        for system, version in _systems().items()
+        for system, version in systems.items()
         for case in asked.cases
     ]
-    wanted += [(Rule.name, Case.name, seed, peer_version()) for seed in asked.seeds]
-    found = [outcomes.find(*one) for one in dict.fromkeys(wanted)]
-    return [one for one in found if one is not None]
+    return [*dict.fromkeys([*undisturbed, *runs])]
 
 
 def _systems() -> dict[str, str]:

@@ -63,9 +63,9 @@ class HeavyTail(Case):
 
 
 class HarderMix(Case):
-    """An operator raises the share of source code, which is harder than chats, from a tenth to a half: the loss rises.
+    """An operator raises the share of chats among source code, which is the easier text, from a tenth to a half.
 
-    It happens early, so that every detector is armed again for half of the run.
+    The loss rises by half a nat. It happens early, so that every detector is armed again for half of the run.
     """
 
     name = "harder_mix"
@@ -77,12 +77,12 @@ class HarderMix(Case):
     @property
     def weights(self) -> Mapping[str, float]:
         """Nine to one."""
-        return {"chat": 0.9, "code": 0.1}
+        return {"code": 0.9, "chat": 0.1}
 
     @property
     def commands(self) -> Sequence[tuple[int, dict[str, Any]]]:
         """Half and half."""
-        return ((self.first_step, {"kind": "set_mix", "weights": {"chat": 0.5, "code": 0.5}}),)
+        return ((self.first_step, {"kind": "set_mix", "weights": {"code": 0.5, "chat": 0.5}}),)
 
     def domains(self) -> dict[str, list[Row]]:
         """Chats and source code."""

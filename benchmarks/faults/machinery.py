@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,11 @@ from benchmarks.faults.ruled_step import RuledPrograms, RuledStep
 from benchmarks.faults.rules import Reading, Rule, Ruling
 from benchmarks.faults.version import peer_version
 
+KEEP_EVERY = 10
+"""Steps between two states that a plain loop keeps."""
+IN_MEMORY = Path("/dev/shm")
+ENOUGH_BYTES = 2 * 2**30
+
 
 class Machinery:
     """Opens the trainers of cases, all with one model and one set of compiled programs."""
@@ -35,6 +40,7 @@ class Machinery:
         self._first: Trainer | None = None
         self._ruled: RuledPrograms | None = None
         self._eval_loss: EvalLoss | None = None
+        self._undisturbed: Trained | None = None
 
     def open(self, case: Case, spec: RunSpec) -> FaultyTrainer:
         """The trainer of a case's run."""
@@ -50,31 +56,33 @@ class Machinery:
     def under(self, rules: Sequence[Rule], case: Callable[[], Case]) -> list[Outcome]:
         """What comes of the case's run under each of somebody else's rules, in a plain loop without windows.
 
-        A rule that does nothing to any step has the run without supervision: it is not trained again.
+        Steps that are known to the last bit are not trained again: those before the fault are the undisturbed run's,
+        and those before a rule first does something are the run's without supervision.
         """
-        alone = self.trained(Rule(), case())
+        alone = self._alone(case())
         return [self._under(rule, alone, case) for rule in rules]
 
-    def _under(self, rule: Rule, alone: "Trained", case: Callable[[], Case]) -> Outcome:
-        rulings = [rule.rule(reading) for reading in alone.readings]
-        if any(ruling.is_felt(alone.clip_norm) for ruling in rulings):
-            return self.trained(type(rule)(), case()).outcome
-        return replace(alone.outcome, **_seen_by(rule, rulings, alone.outcome))
-
-    def trained(self, rule: Rule, case: Case) -> "Trained":
-        """The case's run under a rule, in a plain loop."""
+    def trained(self, rule: Rule, case: Case, known: "Trained | None" = None, *, until: int = 0) -> "Trained":
+        """The case's run under a rule, in a plain loop; up to step `until` it goes as the `known` run did."""
         started = time.perf_counter()
         with scratch_folder() as folder:
             spec = case_spec(case, folder, name=case.name)
             trainer = self.open(case, spec)
         assert self._ruled is not None
-        ruled = RuledStep(programs=self._ruled, rule=rule)
+        start = 0 if known is None else until - until % KEEP_EVERY
+        readings = [] if known is None else list(known.readings[:start])
+        states = {} if known is None else {step: kept for step, kept in known.states.items() if step <= start}
+        ruled = RuledStep(programs=self._ruled, rule=rule, rulings=[rule.rule(reading) for reading in readings])
         trainer = replace(trainer, train_step=ruled)  # type: ignore[arg-type]
-        state, schedule = init_state(trainer.model, spec.optim, spec.detection), Schedule()
-        commands, readings = dict(case.commands), list[Reading]()
+        state = states[start] if states else init_state(trainer.model, spec.optim, spec.detection)
+        schedule, commands = Schedule(), dict(case.commands)
         for step in range(spec.optim.steps):
             if step in commands:
                 schedule = _told(schedule, commands[step], step, spec)
+            if step < start:
+                continue
+            if step % KEEP_EVERY == 0:
+                states[step] = state
             state, record = trainer.advance(state, step, schedule)
             readings.append(Reading(loss=record.loss, grad_norm=record.grad_norm))
             if ruled.rulings[-1].ends_run:
@@ -96,7 +104,25 @@ class Machinery:
             seconds=round(time.perf_counter() - started, 2),
         )
         outcome = replace(outcome, **_seen_by(rule, ruled.rulings, outcome))
-        return Trained(outcome=outcome, readings=readings, clip_norm=spec.optim.clip_norm)
+        return Trained(outcome=outcome, readings=readings, states=states, clip_norm=spec.optim.clip_norm)
+
+    def _alone(self, case: Case) -> "Trained":
+        """The case's run without supervision."""
+        undisturbed = self._undisturbed
+        if undisturbed is None or undisturbed.outcome.seed != case.seed:
+            undisturbed = self._undisturbed = self.trained(Rule(), Case(case.seed))
+        if type(case) is Case:
+            return undisturbed
+        # What is damaged before the first harmful step is damaged at the end of the step before it.
+        first = case.truth.first_step
+        return self.trained(Rule(), case, undisturbed if first else None, until=first - 1 if first else 0)
+
+    def _under(self, rule: Rule, alone: "Trained", case: Callable[[], Case]) -> Outcome:
+        rulings = [rule.rule(reading) for reading in alone.readings]
+        felt = next((step for step, ruling in enumerate(rulings) if ruling.is_felt(alone.clip_norm)), None)
+        if felt is None:
+            return replace(alone.outcome, **_seen_by(rule, rulings, alone.outcome))
+        return self.trained(type(rule)(), case(), alone, until=felt).outcome
 
     def held_out_loss(self, trainer: Trainer, state: TrainState) -> float:
         """Mean loss of the held-out rows, as the worker computes it."""
@@ -121,6 +147,8 @@ class Trained:
 
     outcome: Outcome
     readings: Sequence[Reading]
+    states: Mapping[int, TrainState]
+    """The state before every tenth step."""
     clip_norm: float
     """The run's own."""
 
@@ -139,9 +167,11 @@ def _seen_by(rule: Rule, rulings: Sequence[Ruling], run: Outcome) -> dict[str, A
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder that is gone afterwards."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=FOLDER))
+    """A folder that is gone afterwards; in memory where there is room, for nothing here must outlive a power cut."""
+    in_memory = IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ENOUGH_BYTES
+    parent = IN_MEMORY if in_memory else FOLDER
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="aft-faults-", dir=parent))
     try:
         yield folder
     finally:

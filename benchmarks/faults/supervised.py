@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,7 +30,7 @@ from benchmarks.faults.version import code_version
 MOST_QUESTIONS = 6
 """Questions that the benchmark's human answers with yes; then the run is stopped."""
 MOST_SECONDS = 240.0
-LOOK_EVERY_S = 0.1
+LOOK_EVERY_S = 0.2
 ENDED = ("succeeded", "failed", "stopped")
 
 
@@ -46,6 +47,7 @@ class Supervised:
         run_id, questions = await self.run(case)
         seconds = time.perf_counter() - started
         account = await self._account(run_id)
+        shutil.rmtree(self._root / "worker" / run_id, ignore_errors=True)  # twenty runs of checkpoints are too many
         return account.outcome(case, DetectionSpec(), version=code_version(), questions=questions, seconds=seconds)
 
     async def run(self, case: Case) -> tuple[str, int]:

@@ -122,10 +122,10 @@ def test_a_heavy_tail_is_three_short_remarks_in_ten() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_mix_changes_towards_code_early_enough_to_be_watched_again(seed: int) -> None:
+def test_the_mix_changes_towards_chats_early_enough_to_be_watched_again(seed: int) -> None:
     case = HarderMix(seed)
     ((step, command),) = case.commands
-    assert case.weights == {"chat": 0.9, "code": 0.1}
+    assert case.weights == {"code": 0.9, "chat": 0.1}
     assert command == {"kind": "set_mix", "weights": {"chat": 0.5, "code": 0.5}}
     assert 55 <= step < 65
     assert STEPS - step - UNTIL_ARMED > 100

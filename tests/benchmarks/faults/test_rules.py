@@ -60,9 +60,10 @@ def test_alarms_of_one_bad_step(name: str, one_spike: list[int], one_nan: list[i
 )
 def test_a_rule_is_armed_from_the_step_that_it_says(name: str, first: int) -> None:
     assert rule_of(name).armed_after == first
-    assert alarms(name, [*steady(first), SPIKE])[0] == [first]
+    spike = Reading(loss=20.0, grad_norm=60.0)
+    assert alarms(name, [*steady(first), spike])[0] == [first]
     if first > 1:
-        assert alarms(name, [*steady(first - 1), SPIKE])[0] == []
+        assert alarms(name, [*steady(first - 1), spike])[0] == []
 
 
 def test_kill_loss_spike_tells_of_the_fifth_step_in_a_row_and_lets_the_run_go_on() -> None:
