@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from benchmarks.faults.case import Case
 from benchmarks.faults.figures import FALSE_ALARMS, ROWS_BLAMED, Losses, Measure, fault_measures, overall_measures
 from benchmarks.faults.intervals import by_seeds
 from benchmarks.faults.outcome import AFT, Outcome
@@ -22,8 +23,7 @@ class Comparison:
     @property
     def losses(self) -> Losses:
         """Final held-out loss of the undisturbed run, by seed."""
-        undisturbed = (one for one in self.outcomes if one.system == Rule.name and one.case == "clean")
-        return {one.seed: one.loss for one in undisturbed if one.loss is not None}
+        return {one.seed: one.loss for one in self.outcomes if _is_undisturbed(one) and one.loss is not None}
 
     @property
     def systems(self) -> list[str]:
@@ -43,9 +43,10 @@ class Comparison:
 
 def on_common_seeds(comparison: Comparison) -> Comparison:
     """Only the seeds on which every system ran every case that any ran: nobody is measured on easier runs."""
-    cases = {one.case for one in comparison.outcomes if one.system in comparison.systems}
+    ours = comparison.systems
+    cases = {one.case for one in comparison.outcomes if one.system in ours and not _is_undisturbed(one)}
     known = {(one.system, one.case, one.seed) for one in comparison.outcomes}
-    wanted = [(system, case) for system in comparison.systems for case in cases]
+    wanted = [(system, case) for system in ours for case in cases]
     seeds = {seed for seed in comparison.losses if all((system, case, seed) in known for system, case in wanted)}
     return Comparison(
         outcomes=[one for one in comparison.outcomes if one.seed in seeds],
@@ -90,6 +91,10 @@ def lead(measured: Measure, ours: Sequence[Outcome], theirs: Sequence[Outcome]) 
     if our_value is None or their_value is None:
         return None
     return their_value - our_value if measured.figure.bound is Bound.MAX else our_value - their_value
+
+
+def _is_undisturbed(outcome: Outcome) -> bool:
+    return outcome.system == Rule.name and outcome.case == Case.name
 
 
 def _system(report: Report, comparison: Comparison, system: str) -> None:

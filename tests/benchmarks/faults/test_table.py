@@ -58,6 +58,11 @@ def test_systems_are_compared_on_the_seeds_that_all_of_them_ran() -> None:
     assert report.notes == ["Left out, for not every system ran every case: seeds 2."]
 
 
+def test_one_fault_alone_needs_no_control_but_the_undisturbed_run() -> None:
+    some = [one for one in runs(0) if one.case != "clean" or one.system == "no supervision"]
+    assert on_common_seeds(comparison(some)).seeds == [0]
+
+
 def test_aft_behind_a_peer_in_a_column_is_a_miss() -> None:
     report = filled([*runs(0), *runs(1, ours={"alarms": ()})])
     assert value(report, f"aft beside {PEER}", "recall_all_lead") == -0.5
