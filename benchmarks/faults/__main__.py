@@ -175,7 +175,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--known", action="store_true", help="make no run: the table of what was made before")
     parser.add_argument("--publish", type=Path, metavar="FILE", help="write the outcomes of whole seeds to FILE")
     parser.add_argument(
-        "--outcomes", type=Path, default=FOLDER / "outcomes.jsonl", help="where outcomes are kept as they come"
+        "--outcomes", type=Path, default=FOLDER / "runs.jsonl", help="where outcomes are kept as they come"
     )
 
 
