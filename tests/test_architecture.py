@@ -116,3 +116,22 @@ def test_only_the_app_wires_things() -> None:
 def test_files_carry_a_noun() -> None:
     vague = re.compile(r"^(utils?|helpers?|common|core|misc|manager)s?$")
     assert [str(p) for room in ROOMS for p in ROOMS[room].rglob("*") if vague.match(p.stem)] == []
+
+
+def test_services_do_not_know_how_the_benchmark_makes_its_faults() -> None:
+    makers = [*(ROOT / "benchmarks/faults").glob("*_faults.py"), ROOT / "benchmarks/faults/controls.py"]
+    classes = [
+        node for path in makers for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)
+    ]
+    named = [
+        line.value.value
+        for node in classes
+        for line in node.body
+        if isinstance(line, ast.Assign) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
+    ]
+    assert len(named) >= 18
+    assert {"garbage_tokens", "hard_rare_rows"} <= set(named)
+    for room in ("aft_api", "aft_worker", "aft_contracts"):
+        for path in modules(room):
+            assert not roots(path) & {"benchmarks", "examples", "tests"}, path
+            assert [name for name in named if name in path.read_text()] == [], path

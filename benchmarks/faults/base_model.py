@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -14,6 +15,7 @@ from aft_worker.train.state import init_state
 from aft_worker.trainer import load_trainer
 from benchmarks.command import say
 from benchmarks.faults.text import manual
+from benchmarks.faults.version import model_version
 from benchmarks.models import CACHE
 from examples.tiny_model import SPECIAL_TOKENS, write_tiny_model
 
@@ -26,7 +28,7 @@ PRETRAIN = OptimSpec(steps=3000, batch_size=16, learning_rate=3e-3, warmup_steps
 
 def base_model() -> Path:
     """The model's directory in Hugging Face format."""
-    finished = FOLDER / "base-1"
+    finished = FOLDER / f"base-{model_version()}"
     if finished.exists():
         return finished
     blank = FOLDER / f"blank-{os.getpid()}"
@@ -39,12 +41,32 @@ def base_model() -> Path:
         num_attention_heads=4,
         num_key_value_heads=2,
     )
-    _tokenizer().save(str(blank / "tokenizer.json"))
+    tokenizer().save(str(blank / "tokenizer.json"))
     rows = blank / "manual.jsonl"
     rows.write_text("".join(json.dumps({"id": f"m{i}", "text": text}) + "\n" for i, text in enumerate(manual())))
-    _pretrain(blank, rows, finished)
+    _pretrain(blank, rows, blank / "finished")
+    if not finished.exists():  # another process may have been quicker
+        (blank / "finished").rename(finished)
     shutil.rmtree(blank)
     return finished
+
+
+@cache
+def tokenizer() -> Tokenizer:
+    """Byte-level BPE, its merges learned from the same text, so that any text can be written in it."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.train_from_iterator(
+        manual(),
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY,
+            special_tokens=list(SPECIAL_TOKENS),
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return made
 
 
 def _pretrain(blank: Path, rows: Path, finished: Path) -> None:
@@ -60,20 +82,3 @@ def _pretrain(blank: Path, rows: Path, finished: Path) -> None:
         if step % 500 == 0:
             say(f"pre-training, step {step}: {record.loss:.3f} nats")
     write_merged(trainer.model, state.trainable, spec.model, finished)
-
-
-def _tokenizer() -> Tokenizer:
-    """Byte-level BPE, its merges learned from the same text, so that any text can be written in it."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(
-        manual(),
-        trainers.BpeTrainer(
-            vocab_size=VOCABULARY,
-            special_tokens=list(SPECIAL_TOKENS),
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-    )
-    return tokenizer

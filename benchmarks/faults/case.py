@@ -14,7 +14,7 @@ from benchmarks.faults.text import chats
 STEPS = 240
 WINDOW_STEPS = 10
 FIRST_STEPS = range(100, 190)
-"""Where faults begin: after every detector has armed, and early enough that they can do harm."""
+"""Where faults begin unless they say otherwise: after every detector has armed, and early enough to do harm."""
 ROWS = 2200
 """More than a run draws, so that no row comes twice."""
 
@@ -77,6 +77,10 @@ class Case:
         """What the learning rate of `step` is multiplied by."""
         del step
         return 1.0
+
+    def recorded_factor(self, step: int) -> float:
+        """What the learning rate in the record of `step` is multiplied by: a trainer that logs its rate tells it."""
+        return self.rate_factor(step)
 
     def before(self, state: TrainState, step: int) -> TrainState:
         """The state that `step` really begins with."""

@@ -1,14 +1,20 @@
 """Controls: runs with which nothing is wrong, though some of them look it."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.faults.case import Case, Row
-from benchmarks.faults.text import code, manual, remarks
+from benchmarks.faults.case import ROWS, Case, Row
+from benchmarks.faults.text import FOREIGN, code, remarks
 
 LEARNING_RATE = 3e-3
 RARE_SHARE = 0.02
 REMARK_SHARE = 0.3
+HARD_SHARE = 0.005
+MIX_STEPS = range(55, 65)
+"""Where the mix changes: early enough that all detectors are armed again for a hundred steps."""
+CODE_ROWS = 1500
+TABLE_LINES = 12
 
 
 class RareRows(Case):
@@ -18,7 +24,32 @@ class RareRows(Case):
 
     def domains(self) -> dict[str, list[Row]]:
         """Chats, some of them replaced."""
-        return {"chat": _mixed(self.chat_rows(), self.rng.sample(code(), int(RARE_SHARE * 2200)), self)}
+        return {"chat": _mixed(self.chat_rows(), self.rng.sample(code(), int(RARE_SHARE * ROWS)), self)}
+
+
+class HardRareRows(Case):
+    """One row in two hundred is another language, Base64 or a table: each of them valid, and as hard as garbage."""
+
+    name = "hard_rare_rows"
+
+    def domains(self) -> dict[str, list[Row]]:
+        """Chats, a few of them replaced."""
+        kinds = (self._foreign, self._base64, self._table)
+        texts = [kinds[number % len(kinds)]() for number in range(int(HARD_SHARE * ROWS))]
+        return {"chat": _mixed(self.chat_rows(), texts, self)}
+
+    def _foreign(self) -> str:
+        return self.rng.choice(FOREIGN)
+
+    def _base64(self) -> str:
+        return base64.b64encode(self.rng.randbytes(96)).decode()
+
+    def _table(self) -> str:
+        lines = (
+            f"{year},{self.rng.randrange(10**5)},{self.rng.random():.4f},{self.rng.choice(('EUR', 'USD', 'JPY'))}"
+            for year in range(2012, 2012 + TABLE_LINES)
+        )
+        return "\n".join(("year,units,share,currency", *lines))
 
 
 class HeavyTail(Case):
@@ -28,28 +59,36 @@ class HeavyTail(Case):
 
     def domains(self) -> dict[str, list[Row]]:
         """Chats, many of them replaced."""
-        return {"chat": _mixed(self.chat_rows(), self.rng.sample(remarks(), int(REMARK_SHARE * 2200)), self)}
+        return {"chat": _mixed(self.chat_rows(), self.rng.sample(remarks(), int(REMARK_SHARE * ROWS)), self)}
 
 
-class MixChange(Case):
-    """An operator raises the share of a second domain from a tenth to a half."""
+class HarderMix(Case):
+    """An operator raises the share of chats among source code, which is the easier text, from a tenth to a half.
 
-    name = "mix_change"
+    The loss rises by half a nat. It happens early, so that every detector is armed again for half of the run.
+    """
+
+    name = "harder_mix"
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.first_step = self.rng.choice(MIX_STEPS)
 
     @property
     def weights(self) -> Mapping[str, float]:
         """Nine to one."""
-        return {"chat": 0.9, "manual": 0.1}
+        return {"code": 0.9, "chat": 0.1}
 
     @property
     def commands(self) -> Sequence[tuple[int, dict[str, Any]]]:
         """Half and half."""
-        return ((self.first_step, {"kind": "set_mix", "weights": {"chat": 0.5, "manual": 0.5}}),)
+        return ((self.first_step, {"kind": "set_mix", "weights": {"code": 0.5, "chat": 0.5}}),)
 
     def domains(self) -> dict[str, list[Row]]:
-        """Chats and what the base model was trained on."""
-        rows = [{"id": f"m{i}", "text": text} for i, text in enumerate(self.rng.sample(manual(), 1500))]
-        return {"chat": self.chat_rows(), "manual": rows}
+        """Chats and source code."""
+        pieces = code()
+        chosen = self.rng.sample(pieces, min(CODE_ROWS, len(pieces)))
+        return {"chat": self.chat_rows(), "code": [{"id": f"p{i}", "text": text} for i, text in enumerate(chosen)]}
 
 
 class ScheduleRestart(Case):
@@ -70,7 +109,9 @@ class SmallBatches(Case):
     batch_size = 2
 
 
-CONTROLS = (Case, RareRows, MixChange, ScheduleRestart, SmallBatches, HeavyTail)
+CONTROLS = (Case, RareRows, HarderMix, ScheduleRestart, SmallBatches, HeavyTail)
+HARD_CONTROLS = (HardRareRows,)
+"""Reported apart: no loss tells them from a fault."""
 
 
 def _mixed(rows: list[Row], texts: Sequence[str], case: Case) -> list[Row]:

@@ -20,7 +20,7 @@ class CourseFault(Case):
 
 
 class RateSpike(CourseFault):
-    """The learning rate is far too high for a few steps, as after a wrong line in a schedule."""
+    """The learning rate is far too high for a few steps, as after a wrong line in a schedule; the records tell."""
 
     name = "learning_rate_spike"
 
@@ -29,14 +29,40 @@ class RateSpike(CourseFault):
         return SPIKE_FACTOR if self.first_step <= step < self.first_step + SPIKE_STEPS else 1.0
 
 
+class UnrecordedRate(RateSpike):
+    """The same spike, while the records show the rate that was meant: between schedule and optimizer it went wrong."""
+
+    name = "unreported_rate"
+
+    def recorded_factor(self, step: int) -> float:
+        """Nothing is to be seen."""
+        del step
+        return 1.0
+
+
 class RateTooHigh(CourseFault):
-    """From some step on the learning rate is simply too high, and the loss slowly rises."""
+    """From some step on the learning rate is simply too high, and the loss slowly rises; the records tell."""
 
     name = "learning_rate_too_high"
 
     def rate_factor(self, step: int) -> float:
         """High from the first harmful step to the end."""
         return HIGH_FACTOR if step >= self.first_step else 1.0
+
+
+class RateTooHighFromStart(CourseFault):
+    """The learning rate is too high from the first step on, as somebody wrote it: there is no jump to be seen."""
+
+    name = "rate_too_high_from_start"
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.first_step = 0
+
+    def rate_factor(self, step: int) -> float:
+        """High from the beginning to the end."""
+        del step
+        return HIGH_FACTOR
 
 
 class Explosion(CourseFault):
@@ -79,4 +105,4 @@ def _balanced(state: TrainState, factor: float) -> TrainState:
     )
 
 
-COURSE_FAULTS = (RateSpike, RateTooHigh, Explosion)
+COURSE_FAULTS = (RateSpike, UnrecordedRate, RateTooHigh, RateTooHighFromStart, Explosion)

@@ -3,10 +3,8 @@
 from abc import abstractmethod
 from functools import cached_property
 
-from tokenizers import Tokenizer
-
 from aft_contracts import Verdict
-from benchmarks.faults.base_model import LENGTH, base_model
+from benchmarks.faults.base_model import LENGTH, tokenizer
 from benchmarks.faults.case import Case, Row, Truth
 
 OVERFLOWING_WEIGHT = 3e38
@@ -41,10 +39,6 @@ class BadRows(Case):
         """The row as it stands in the file."""
 
 
-def _tokenizer() -> Tokenizer:
-    return Tokenizer.from_file(str(base_model() / "tokenizer.json"))
-
-
 class Garbage(BadRows):
     """A row of random tokens."""
 
@@ -52,9 +46,8 @@ class Garbage(BadRows):
 
     def spoiled(self, row: Row) -> Row:
         """Random words and pieces of words."""
-        tokenizer = _tokenizer()
-        tokens = self.rng.choices(range(FIRST_WORD_TOKEN, tokenizer.get_vocab_size()), k=LENGTH)
-        return row | {"text": tokenizer.decode(tokens)}
+        tokens = self.rng.choices(range(FIRST_WORD_TOKEN, tokenizer().get_vocab_size()), k=LENGTH)
+        return row | {"text": tokenizer().decode(tokens)}
 
 
 class PoisonedCluster(Garbage):

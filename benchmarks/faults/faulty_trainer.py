@@ -42,8 +42,8 @@ class FaultyTrainer(Trainer):
         if factor != 1.0:
             really = replace(self, train_step=_at_rate(self.train_step, factor))  # type: ignore[arg-type]
         state, record = super(FaultyTrainer, really).advance(self.case.before(state, step), step, schedule, masked)
-        # The rate that is reported is the one that was used: a schedule with a wrong line reports its wrong rate.
-        return self.case.after(state, step), record.model_copy(update={"lr": record.lr * factor})
+        recorded = record.lr * self.case.recorded_factor(step)
+        return self.case.after(state, step), record.model_copy(update={"lr": recorded})
 
 
 def case_spec(case: Case, folder: Path, *, name: str) -> RunSpec:

@@ -1,25 +1,22 @@
-"""Figures: what the outcomes of many runs add up to, with bootstrap intervals over seeds."""
+"""Figures: what the outcomes of many runs add up to."""
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from benchmarks.faults.case import WINDOW_STEPS
-from benchmarks.faults.outcome import Outcome
+from benchmarks.faults.intervals import Exact, Interval, Value, by_seeds, of_rate, of_share, wider
+from benchmarks.faults.outcome import Alarm, Outcome
 from benchmarks.report import Bound, Figure, at_least, at_most, watched
 
 DETECT_WITHIN = 32
 """Steps from the first harmful one within which an alarm counts."""
 HEALED = 1.01
 """Final held-out loss over that of the same run without the fault, at most."""
-RESAMPLES = 1000
 
 Losses = dict[int, float]
 """Final held-out loss of the undisturbed run, by seed."""
-Value = Callable[[Sequence[Outcome]], float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +25,22 @@ class Measure:
 
     figure: Figure
     value: Value
+    exact: Exact | None = None
+    """An interval that is none of resampling, where the figure is a share or a rate."""
+
+    def interval(self, outcomes: Sequence[Outcome]) -> Interval | None:
+        """At 95 %: the wider of the exact interval and the bootstrap over seeds."""
+        return wider(by_seeds(self.value, outcomes), self.exact(outcomes) if self.exact else None)
+
+
+def share(figure: Figure, value: Value) -> Measure:
+    """A share, whose trials are the runs from which it can be computed: what happens in one run hangs together."""
+
+    def exact(outcomes: Sequence[Outcome]) -> Interval | None:
+        trials, hits = sum(value([one]) is not None for one in outcomes), value(outcomes)
+        return None if hits is None else of_share(hits, trials)
+
+    return Measure(figure=figure, value=value, exact=exact)
 
 
 def recall(outcomes: Sequence[Outcome]) -> float | None:
@@ -35,33 +48,89 @@ def recall(outcomes: Sequence[Outcome]) -> float | None:
     return _share([detected(one) for one in outcomes])
 
 
+def recall_min(outcomes: Sequence[Outcome]) -> float | None:
+    """Recall of the fault that is found most seldom."""
+    return min((found for runs in _by_case(outcomes) if (found := recall(runs)) is not None), default=None)
+
+
 def detected(outcome: Outcome) -> bool:
-    """Whether an alarm came within `DETECT_WITHIN` steps of the first harmful step."""
-    first = outcome.first_step
-    return first is not None and any(first <= step < first + DETECT_WITHIN for step in outcome.alarms)
+    """Whether an alarm was raised within `DETECT_WITHIN` steps of the first harmful step."""
+    steps = latency(outcome)
+    return steps is not None and steps < DETECT_WITHIN
+
+
+def latency(outcome: Outcome) -> int | None:
+    """Steps trained between the first harmful step and the alarm; 0 for one raised at once, None for none.
+
+    What counts is when the alarm was raised, and it has to be about a step that is harmed.
+    """
+    first, harmed_after = outcome.first_step, outcome.harmed_after
+    if first is None or harmed_after is None:
+        return None
+    raised = [alarm.after for alarm in outcome.alarms if alarm.step >= first and alarm.after > harmed_after]
+    return min(raised) - harmed_after - 1 if raised else None
+
+
+def latency_median(outcomes: Sequence[Outcome]) -> float | None:
+    """Median steps to the alarm, of the runs that had one."""
+    known = [steps for one in outcomes if (steps := latency(one)) is not None]
+    return statistics.median(known) if known else None
 
 
 def attribution_precision(outcomes: Sequence[Outcome]) -> float | None:
-    """Share of blamed rows that did harm."""
-    blamed = [(culprit in one.culprits) for one in outcomes for culprit in _blamed(one)]
-    return _share(blamed)
+    """Share of the rows named as a cause that are the fault."""
+    return _share([culprit in one.culprits for one in outcomes for culprit in blamed(one)])
 
 
 def attribution_recall(outcomes: Sequence[Outcome]) -> float | None:
-    """Share of harmful rows that were blamed."""
-    return _share([culprit in _blamed(one) for one in outcomes for culprit in one.culprits])
+    """Share of the rows that are the fault that were named as a cause."""
+    return _share([culprit in blamed(one) for one in outcomes for culprit in one.culprits])
+
+
+def attribution_precision_macro(outcomes: Sequence[Outcome]) -> float | None:
+    """Mean over the data faults: the fault with eight rows a run weighs no more than the others."""
+    return _mean([attribution_precision(runs) for runs in _by_case(outcomes) if runs[0].culprits])
+
+
+def attribution_recall_macro(outcomes: Sequence[Outcome]) -> float | None:
+    """Mean over the data faults."""
+    return _mean([attribution_recall(runs) for runs in _by_case(outcomes) if runs[0].culprits])
+
+
+def blamed(outcome: Outcome) -> set[str]:
+    """Rows that any diagnosis of the run names as a cause."""
+    return {culprit for finding in outcome.findings for culprit in finding.culprits}
+
+
+def innocent_bans(outcomes: Sequence[Outcome]) -> float | None:
+    """Rows that were banned and are no fault, in all runs."""
+    return float(sum(len(banned(one) - set(one.culprits)) for one in outcomes))
+
+
+def banned(outcome: Outcome) -> set[str]:
+    """Rows that any repair of the run bans."""
+    return {row for finding in outcome.findings for row in finding.banned}
 
 
 def verdict_accuracy(outcomes: Sequence[Outcome]) -> float | None:
-    """Share of runs whose first diagnosis of the fault has the right class; no diagnosis is a wrong one."""
+    """Share of runs whose every diagnosis of the fault has the right class; none at all is a wrong one."""
     return _share([right_verdict(one) for one in outcomes])
 
 
+def first_verdict_accuracy(outcomes: Sequence[Outcome]) -> float | None:
+    """The same of the first diagnosis alone."""
+    return _share([verdicts(one)[:1] == [one.verdict] for one in outcomes])
+
+
 def right_verdict(outcome: Outcome) -> bool:
-    """Whether the first diagnosis at or after the first harmful step has the right class."""
+    """Whether the fault was diagnosed, and never as something else."""
+    return set(verdicts(outcome)) == {outcome.verdict}
+
+
+def verdicts(outcome: Outcome) -> list[str]:
+    """The classes of all diagnoses that explain a step at or after the first harmful one."""
     assert outcome.first_step is not None
-    findings = [one for one in outcome.findings if one.first_step >= outcome.first_step]
-    return bool(findings) and findings[0].verdict == outcome.verdict
+    return [one.verdict for one in outcome.findings if one.last_step >= outcome.first_step]
 
 
 def healed(losses: Losses) -> Value:
@@ -74,10 +143,21 @@ def is_healed(outcome: Outcome, losses: Losses) -> bool:
     return outcome.loss is not None and outcome.loss <= HEALED * losses[outcome.seed]
 
 
+def ended(outcomes: Sequence[Outcome]) -> float | None:
+    """Share of runs that were ended before their last step, which are not healed."""
+    return _share([one.status != "succeeded" for one in outcomes])
+
+
 def windows_lost(outcomes: Sequence[Outcome]) -> float | None:
-    """Median windows thrown away per rollback."""
-    lost = [steps / WINDOW_STEPS for one in outcomes for steps in one.lost_steps]
-    return statistics.median(lost) if lost else None
+    """Median windows thrown away per repaired incident; a repair that rolls nothing back loses none."""
+    incidents = [incident for one in outcomes for incident in one.incidents if incident.is_repaired]
+    return statistics.median(one.lost_steps / WINDOW_STEPS for one in incidents) if incidents else None
+
+
+def windows_lost_rolled_back(outcomes: Sequence[Outcome]) -> float | None:
+    """The same of the incidents for which steps were thrown away."""
+    incidents = [incident for one in outcomes for incident in one.incidents if incident.lost_steps]
+    return statistics.median(one.lost_steps / WINDOW_STEPS for one in incidents) if incidents else None
 
 
 def human_questions(outcomes: Sequence[Outcome]) -> float | None:
@@ -86,59 +166,101 @@ def human_questions(outcomes: Sequence[Outcome]) -> float | None:
 
 
 def false_alarms(outcomes: Sequence[Outcome]) -> float | None:
-    """Alarms per 10,000 trained steps of runs in which nothing is wrong."""
-    steps = sum(one.steps for one in outcomes)
+    """Alarms per 10,000 steps on which all detectors are armed, of runs in which nothing is wrong."""
+    steps = sum(one.armed_steps for one in outcomes)
     return 1e4 * sum(len(one.alarms) for one in outcomes) / steps if steps else None
 
 
-def interval(value: Value, outcomes: Sequence[Outcome]) -> tuple[float, float] | None:
-    """95 % bootstrap interval, runs drawn again with replacement."""
-    if len(outcomes) < 2:
-        return None
-    rng = np.random.default_rng(0)
-    drawn = []
-    for _ in range(RESAMPLES):
-        again = value([outcomes[place] for place in rng.integers(0, len(outcomes), len(outcomes))])
-        if again is not None:
-            drawn.append(again)
-    if not drawn:
-        return None
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    return float(low), float(high)
+def early_alarms(outcomes: Sequence[Outcome]) -> float | None:
+    """Alarms about steps before the first harmful one, per 10,000 of those on which all detectors are armed."""
+    steps = sum(one.armed_before for one in outcomes)
+    return 1e4 * sum(len(before_harm(one)) for one in outcomes) / steps if steps else None
+
+
+def before_harm(outcome: Outcome) -> list[Alarm]:
+    """Alarms about steps on which nothing was wrong yet."""
+    first = outcome.first_step
+    return [alarm for alarm in outcome.alarms if first is not None and alarm.step < first]
+
+
+def rows_blamed(outcomes: Sequence[Outcome]) -> float | None:
+    """How many rows were blamed in all."""
+    return float(sum(len(blamed(one)) for one in outcomes)) if outcomes else None
+
+
+def _questions_exact(outcomes: Sequence[Outcome]) -> Interval | None:
+    return of_rate(sum(one.questions for one in outcomes), len(outcomes)) if outcomes else None
+
+
+def _false_alarms_exact(outcomes: Sequence[Outcome]) -> Interval | None:
+    steps = sum(one.armed_steps for one in outcomes)
+    return of_rate(sum(len(one.alarms) for one in outcomes), steps / 1e4) if steps else None
+
+
+def _early_alarms_exact(outcomes: Sequence[Outcome]) -> Interval | None:
+    steps = sum(one.armed_before for one in outcomes)
+    return of_rate(sum(len(before_harm(one)) for one in outcomes), steps / 1e4) if steps else None
 
 
 def fault_measures(losses: Losses) -> tuple[Measure, ...]:
     """What is measured on the runs of one fault."""
     return (
-        Measure(figure=at_least("recall", 0.95), value=recall),
-        Measure(figure=watched("attribution_precision"), value=attribution_precision),
-        Measure(figure=watched("attribution_recall"), value=attribution_recall),
-        Measure(figure=watched("verdict_accuracy"), value=verdict_accuracy),
-        Measure(figure=watched("healed_within_1pct"), value=healed(losses)),
+        share(at_least("recall", 0.95), recall),
+        Measure(figure=watched("latency_median_steps"), value=latency_median),
+        share(watched("attribution_precision"), attribution_precision),
+        share(watched("attribution_recall"), attribution_recall),
+        share(watched("verdict_accuracy"), verdict_accuracy),
+        share(watched("healed_within_1pct"), healed(losses)),
         Measure(figure=watched("windows_lost_median"), value=windows_lost),
-        Measure(figure=watched("human_questions"), value=human_questions),
+        Measure(figure=watched("human_questions"), value=human_questions, exact=_questions_exact),
     )
 
 
 def overall_measures(losses: Losses) -> tuple[Measure, ...]:
     """What is measured on the runs of all faults."""
     return (
-        Measure(figure=at_least("recall_all", 0.98), value=recall),
-        Measure(figure=at_least("attribution_precision", 0.97), value=attribution_precision),
-        Measure(figure=at_least("attribution_recall", 0.95), value=attribution_recall),
-        Measure(figure=at_least("verdict_accuracy", 0.93), value=verdict_accuracy),
-        Measure(figure=at_least("healed_within_1pct", 0.95), value=healed(losses)),
+        share(at_least("recall_all", 0.98), recall),
+        RECALL_MIN,
+        Measure(figure=watched("latency_median_steps"), value=latency_median),
+        share(at_least("attribution_precision", 0.97), attribution_precision),
+        share(at_least("attribution_recall", 0.95), attribution_recall),
+        share(at_least("attribution_precision_macro", 0.97), attribution_precision_macro),
+        share(at_least("attribution_recall_macro", 0.95), attribution_recall_macro),
+        share(at_least("verdict_accuracy", 0.93), verdict_accuracy),
+        share(watched("first_verdict_accuracy"), first_verdict_accuracy),
+        share(at_least("healed_within_1pct", 0.95), healed(losses)),
+        share(watched("ended_runs"), ended),
         Measure(figure=at_most("windows_lost_median", 1), value=windows_lost),
-        Measure(figure=at_most("human_questions", 0), value=human_questions),
+        Measure(figure=watched("windows_lost_rolled_back_median"), value=windows_lost_rolled_back),
+        Measure(figure=at_most("human_questions", 0), value=human_questions, exact=_questions_exact),
+        Measure(figure=at_most("innocent_bans", 0), value=innocent_bans),
+        Measure(figure=watched("early_alarms_per_10k"), value=early_alarms, exact=_early_alarms_exact),
     )
 
 
-FALSE_ALARMS = Measure(figure=at_most("false_alarms_per_10k", 1), value=false_alarms)
-RECALL_MIN = Figure(name="recall_min", bound=Bound.MIN, target=0.95)
+def _recall_min_exact(outcomes: Sequence[Outcome]) -> Interval | None:
+    recalls = [(found, len(runs)) for runs in _by_case(outcomes) if (found := recall(runs)) is not None]
+    return of_share(*min(recalls)) if recalls else None
 
 
-def _blamed(outcome: Outcome) -> set[str]:
-    return {culprit for finding in outcome.findings for culprit in finding.culprits}
+RECALL_MIN = Measure(
+    figure=Figure(name="recall_min", bound=Bound.MIN, target=0.95), value=recall_min, exact=_recall_min_exact
+)
+FALSE_ALARMS = Measure(figure=at_most("false_alarms_per_10k", 1), value=false_alarms, exact=_false_alarms_exact)
+ROWS_BLAMED = Measure(figure=watched("rows_blamed"), value=rows_blamed)
+"""On controls every one is blamed wrongly."""
+
+
+def _by_case(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
+    cases: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        cases.setdefault(outcome.case, []).append(outcome)
+    return list(cases.values())
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
 
 
 def _share(hits: Sequence[bool]) -> float | None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from aft_contracts import DiagnosisReport, StepRecord
-from benchmarks.faults.base_model import FOLDER, base_model
 from benchmarks.faults.case import Case
+from benchmarks.faults.compiled import keep_compiled
 from benchmarks.faults.data_faults import Garbage
 from benchmarks.faults.machinery import Machinery
 from benchmarks.faults.rules import Rule
@@ -43,10 +42,8 @@ class Seen:
 
 def main(folder: Path) -> None:
     """Make the runs and write both pictures."""
-    jax.config.update("jax_compilation_cache_dir", str(FOLDER / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    base_model()
-    machinery = Machinery("pictures")
+    keep_compiled()
+    machinery = Machinery()
     clean, alone = (
         [reading.loss for reading in machinery.trained(Rule(), case).readings]
         for case in (Case(SEED), CorruptedMoments(SEED))

@@ -56,8 +56,9 @@ class RuledStep:
         self.rulings.append(ruling)
         trainable, opt_state = state.trainable, state.opt_state
         if ruling.applied:
+            clip_norm = jnp.float32(min(float(inputs.clip_norm), ruling.clip_norm))
             trainable, opt_state = self.programs.move(
-                state, batch.gradient, grad_norm, jnp.float32(inputs.learning_rate), jnp.float32(inputs.clip_norm)
+                state, batch.gradient, grad_norm, jnp.float32(inputs.learning_rate), clip_norm
             )
         after = TrainState(trainable=trainable, opt_state=opt_state, guard=state.guard, step=state.step + 1)
         outputs = StepOutputs(

@@ -12,16 +12,13 @@ from benchmarks.faults.case import WINDOW_STEPS, Case, Truth
 EXPONENT_BIT = np.uint32(1 << 30)
 """The highest bit of a float32's exponent: a weight below 2 is multiplied by 2 to the 128th."""
 MOMENT_FACTOR = 1e-8
-WRITERS = ("o_proj", "down_proj")
-"""Layers that write to the residual stream."""
+LAYERS = ("v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Layers in which a wrong bit does harm at once. In a query or key weight it may do none for many steps, and so may one
+in the embedding of a token that does not come: there nobody could say which step was the first harmful one."""
 
 
 class FlippedBit(Case):
-    """One bit of a weight is another in one step in the middle of a window, and right again after it.
-
-    The weight is one that writes to the residual stream: there a wrong bit does harm at once. In a query or a key it
-    may do none for many steps.
-    """
+    """One bit of a weight is another in one step in the middle of a window, and right again after it."""
 
     name = "flipped_bit_transient"
 
@@ -30,7 +27,7 @@ class FlippedBit(Case):
         self.first_step += 5 - self.first_step % WINDOW_STEPS
         self._struck = self._flipped = False
         self._place = self.rng.random()
-        self._name = self.rng.choice(WRITERS)
+        self._name = self.rng.choice(LAYERS)
 
     @property
     def truth(self) -> Truth:

@@ -2,10 +2,10 @@
 
 import asyncio
 import json
+import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,21 @@ from jax.sharding import Mesh
 
 from aft_api.app import create_app as create_api
 from aft_api.settings import Settings
-from aft_contracts import EventKind, RunSpec
+from aft_contracts import DetectionSpec, RunSpec
 from aft_worker.server import create_app as create_worker
 from aft_worker.settings import WorkerSettings
 from aft_worker.trainer import Trainer
+from benchmarks.faults.account import Account
 from benchmarks.faults.case import Case
 from benchmarks.faults.faulty_trainer import case_spec
-from benchmarks.faults.machinery import Machinery, finite, scratch_folder
-from benchmarks.faults.outcome import AFT, Finding, Outcome
+from benchmarks.faults.machinery import Machinery, scratch_folder
+from benchmarks.faults.outcome import Outcome
+from benchmarks.faults.version import code_version
 
 MOST_QUESTIONS = 6
 """Questions that the benchmark's human answers with yes; then the run is stopped."""
 MOST_SECONDS = 240.0
-LOOK_EVERY_S = 0.1
+LOOK_EVERY_S = 0.2
 ENDED = ("succeeded", "failed", "stopped")
 
 
@@ -43,7 +45,10 @@ class Supervised:
         """What comes of the case's run."""
         started = time.perf_counter()
         run_id, questions = await self.run(case)
-        return await self._told(run_id, case, questions, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        account = await self._account(run_id)
+        shutil.rmtree(self._root / "worker" / run_id, ignore_errors=True)  # twenty runs of checkpoints are too many
+        return account.outcome(case, DetectionSpec(), version=code_version(), questions=questions, seconds=seconds)
 
     async def run(self, case: Case) -> tuple[str, int]:
         """The case's run, ended, and how many questions it asked."""
@@ -74,39 +79,19 @@ class Supervised:
             await asyncio.sleep(LOOK_EVERY_S)
         return len(answered)
 
-    async def _told(self, run_id: str, case: Case, questions: int, seconds: float) -> Outcome:
-        run = await self.get(f"/runs/{run_id}")
-        events = (await self.get(f"/runs/{run_id}/events?limit=1000"))["events"]
-        diagnoses = (await self.get(f"/runs/{run_id}/diagnoses"))["diagnoses"]
-        windows = (await self.get(f"/runs/{run_id}/windows"))["windows"]
-        truth = case.truth
-        succeeded = run["status"] == "succeeded"
-        losses = [evaluated["scores"]["held_out"]["loss"] for evaluated in run["evaluations"]]
-        return Outcome(
-            system=AFT,
-            case=case.name,
-            seed=case.seed,
-            version=self._machinery.version,
-            steps=sum(len(window["result"]["metrics"]["steps"]) for window in windows if window["result"]),
-            first_step=truth.first_step,
-            verdict=truth.verdict,
-            culprits=tuple(sorted(truth.culprits)),
-            alarms=tuple(sorted({event["step"] for event in _of(events, EventKind.ANOMALY_DETECTED)})),
-            findings=tuple(_finding(diagnosis) for diagnosis in diagnoses),
-            repairs=tuple(event["details"]["repair"]["kind"] for event in _of(events, EventKind.REPAIR_CHOSEN)),
-            lost_steps=_lost(windows),
-            questions=questions,
-            status=run["status"],
-            loss=finite(_number(losses[-1])) if succeeded and losses else None,
-            seconds=seconds,
-            notes={
-                "blacklist": [entry["sample_id"] for entry in run["schedule"]["blacklist"]],
-                "rates": [[change["step"], change["scale"]] for change in run["schedule"]["rates"]],
-                "kinds": sorted({event["details"]["anomaly"]["kind"] for event in _of(events, "anomaly_detected")}),
-                "reasons": [" ".join(diagnosis["reasons"]) for diagnosis in diagnoses],
-                "replay_seconds": sum(diagnosis["replay_seconds"] for diagnosis in diagnoses),
-            },
+    async def _account(self, run_id: str) -> Account:
+        return Account(
+            run=await self.get(f"/runs/{run_id}"),
+            events=await self._events(run_id),
+            windows=(await self.get(f"/runs/{run_id}/windows"))["windows"],
+            diagnoses=(await self.get(f"/runs/{run_id}/diagnoses"))["diagnoses"],
         )
+
+    async def _events(self, run_id: str) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = []
+        while page := (await self.get(f"/runs/{run_id}/events?limit=1000&after={_last_seq(events)}"))["events"]:
+            events += page
+        return events
 
     async def _command(self, run_id: str, command: dict[str, Any]) -> None:
         answer = await self._client.post(f"/runs/{run_id}/commands", content=json.dumps(command))
@@ -154,27 +139,5 @@ async def _serving(app: FastAPI) -> AsyncIterator[str]:
         await task
 
 
-def _of(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [event for event in events if event["kind"] == kind]
-
-
-def _finding(diagnosis: dict[str, Any]) -> Finding:
-    return Finding(
-        verdict=diagnosis["verdict"],
-        first_step=min(anomaly["step"] for anomaly in diagnosis["anomalies"]),
-        culprits=tuple(diagnosis["culprits"]),
-    )
-
-
-def _lost(windows: list[dict[str, Any]]) -> tuple[int, ...]:
-    """Steps between where each rollback began and where it went."""
-    ordered = sorted((window for window in windows if window["result"]), key=lambda window: window["index"])
-    lost = []
-    for before, after in pairwise(ordered):
-        if after["generation"] > before["generation"]:
-            lost.append(before["result"]["end_step"] - after["start_step"])
-    return tuple(lost)
-
-
-def _number(value: Any) -> float:
-    return float(value)  # "NaN" and "Infinity" come as words
+def _last_seq(events: list[dict[str, Any]]) -> int:
+    return events[-1]["seq"] if events else 0

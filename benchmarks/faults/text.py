@@ -1,4 +1,4 @@
-"""Two kinds of real text: what Python's standard library says of itself, and people who chat."""
+"""Real text: what Python's standard library says of itself, people who chat, and a sentence in other languages."""
 
 import ast
 import json
@@ -10,6 +10,26 @@ from pathlib import Path
 
 WORDS = range(8, 60)
 """Words of a text that is used: long enough to be text, short enough to be cut seldom."""
+
+FOREIGN = (
+    "Alle Menschen sind frei und gleich an Würde und Rechten geboren. Sie sind mit Vernunft und Gewissen begabt und "
+    "sollen einander im Geist der Brüderlichkeit begegnen.",
+    "Tous les êtres humains naissent libres et égaux en dignité et en droits. Ils sont doués de raison et de "
+    "conscience et doivent agir les uns envers les autres dans un esprit de fraternité.",
+    "Todos los seres humanos nacen libres e iguales en dignidad y derechos y, dotados como están de razón y "
+    "conciencia, deben comportarse fraternalmente los unos con los otros.",
+    "Tutti gli esseri umani nascono liberi ed eguali in dignità e diritti. Essi sono dotati di ragione e di coscienza "
+    "e devono agire gli uni verso gli altri in spirito di fratellanza.",
+    "Todos os seres humanos nascem livres e iguais em dignidade e em direitos. Dotados de razão e de consciência, "
+    "devem agir uns para com os outros em espírito de fraternidade.",
+    "Alle mensen worden vrij en gelijk in waardigheid en rechten geboren. Zij zijn begiftigd met verstand en geweten, "
+    "en behoren zich jegens elkander in een geest van broederschap te gedragen.",
+    "Wszyscy ludzie rodzą się wolni i równi pod względem swej godności i swych praw. Są oni obdarzeni rozumem i "
+    "sumieniem i powinni postępować wobec innych w duchu braterstwa.",
+    "Kaikki ihmiset syntyvät vapaina ja tasavertaisina arvoltaan ja oikeuksiltaan. Heille on annettu järki ja "
+    "omatunto, ja heidän on toimittava toisiaan kohtaan veljeyden hengessä.",
+)
+"""The first article of the Universal Declaration of Human Rights (United Nations, 1948)."""
 
 
 @cache

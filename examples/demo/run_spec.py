@@ -19,7 +19,7 @@ from examples.demo.dataset import DemoData
 
 
 def demo_spec(model_dir: Path, data: DemoData) -> RunSpec:
-    """LoRA on two kinds of small talk, with a human asked before each rollback."""
+    """LoRA on two kinds of small talk, with a human asked before each rollback and each ban without proof."""
     return RunSpec(
         name="demo: SmolLM2-135M on chit-chat",
         model=ModelSpec(path=str(model_dir.resolve()), lora=LoraSpec(rank=8, alpha=16.0)),
@@ -33,7 +33,9 @@ def demo_spec(model_dir: Path, data: DemoData) -> RunSpec:
         # In a run this short the history still holds the steep first steps, which makes its spread wide: six deviations
         # would let a spoiled batch pass. Clean batches stay below 2 here, clean rows below 2.5.
         detection=DetectionSpec(min_steps=plan.ARMED_AFTER_STEPS, min_samples=24, loss_z=3.5, sample_z=4.5),
-        repair=RepairPolicy(ask_before_rollback=True, replay_steps=3),
+        # A human is asked about each row. Six replays leave out the trial of what a row does to later ones, which would
+        # take this model longer than all the rest.
+        repair=RepairPolicy(ask_before_rollback=True, unproven_rows="ask", replay_steps=3, max_replays=6),
         # The evaluation is made, but the mix stays: each row is then drawn once, and the answer key can say when.
         curriculum=CurriculumSpec(every_windows=3, adapt=False),
         seed=plan.SEED,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from benchmarks.faults.rules import RULES, Reading, Rule
+from benchmarks.faults.rules import RULES, Reading, Rule, Ruling
 
 
 def steady(steps: int) -> list[Reading]:
@@ -14,13 +14,17 @@ def steady(steps: int) -> list[Reading]:
     return [Reading(loss=3.0 + rng.gauss(0, 0.05), grad_norm=1.0 + rng.gauss(0, 0.05)) for _ in range(steps)]
 
 
+def rulings(name: str, readings: Sequence[Reading]) -> list[Ruling]:
+    rule = rule_of(name)
+    return [rule.rule(reading) for reading in readings]
+
+
 def alarms(name: str, readings: Sequence[Reading]) -> tuple[list[int], list[int]]:
     """Steps with an alarm, and steps whose update is withheld."""
-    rule = rule_of(name)
-    rulings = [rule.rule(reading) for reading in readings]
+    ruled = rulings(name, readings)
     return (
-        [step for step, ruling in enumerate(rulings) if ruling.alarm],
-        [step for step, ruling in enumerate(rulings) if not ruling.applied],
+        [step for step, ruling in enumerate(ruled) if ruling.alarm],
+        [step for step, ruling in enumerate(ruled) if not ruling.applied],
     )
 
 
@@ -51,9 +55,22 @@ def test_alarms_of_one_bad_step(name: str, one_spike: list[int], one_nan: list[i
         assert withheld[:1] == expected[:1]
 
 
-def test_kill_loss_spike_ends_the_run_at_the_fifth_step_in_a_row() -> None:
-    assert alarms("LLM Foundry KillLossSpike", [*steady(150), *([SPIKE] * 5)])[0] == [154]
-    assert alarms("LLM Foundry KillLossSpike", [*steady(150), *([SPIKE] * 4), *steady(5)])[0] == []
+@pytest.mark.parametrize(
+    ("name", "first"), [("OLMo-core SkipStep", 63), ("Lightning SpikeDetection", 1), ("AXLearn drop norm", 1)]
+)
+def test_a_rule_is_armed_from_the_step_that_it_says(name: str, first: int) -> None:
+    assert rule_of(name).armed_after == first
+    spike = Reading(loss=20.0, grad_norm=60.0)
+    assert alarms(name, [*steady(first), spike])[0] == [first]
+    if first > 1:
+        assert alarms(name, [*steady(first - 1), spike])[0] == []
+
+
+def test_kill_loss_spike_tells_of_the_fifth_step_in_a_row_and_lets_the_run_go_on() -> None:
+    name = "LLM Foundry KillLossSpike"
+    assert alarms(name, [*steady(150), *([SPIKE] * 6), *steady(5)]) == ([154, 155], [])
+    assert not any(ruling.ends_run for ruling in rulings(name, [*steady(150), *([SPIKE] * 6)]))
+    assert alarms(name, [*steady(150), *([SPIKE] * 4), *steady(5)])[0] == []
 
 
 def test_skip_step_takes_the_outlier_into_its_window_so_that_followers_hide() -> None:
@@ -67,7 +84,15 @@ def test_apply_if_finite_lets_the_sixth_in_a_row_through() -> None:
     assert withheld == [20, 21, 22, 23, 24]
 
 
-def test_zclip_alarms_and_applies_all_the_same() -> None:
-    found, withheld = alarms("ZClip as an alarm", [*steady(150), SPIKE])
-    assert 150 in found
-    assert withheld == []
+def test_zclip_alarms_where_it_clips_and_applies_what_is_left() -> None:
+    *before, last = rulings("ZClip as an alarm", [*steady(150), SPIKE])
+    assert last.alarm
+    assert last.applied
+    assert last.clip_norm == pytest.approx(1.0, abs=0.1)
+    assert all(ruling.clip_norm == math.inf for ruling in before if not ruling.alarm)
+
+
+def test_a_ruling_is_felt_where_it_withholds_or_clips_below_the_runs_own_norm() -> None:
+    assert Ruling(applied=False).is_felt(1.0)
+    assert Ruling(clip_norm=0.9).is_felt(1.0)
+    assert not Ruling(clip_norm=1.1, alarm=True).is_felt(1.0)

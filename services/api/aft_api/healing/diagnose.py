@@ -122,7 +122,9 @@ def combine(conclusions: Sequence[Conclusion]) -> Conclusion:
         verdict=verdict,
         culprits=tuple(dict.fromkeys(culprit for one in conclusions for culprit in one.culprits)),
         reasons=tuple(reason for one in conclusions for reason in one.reasons),
-        unproven=() if verdict is Verdict.UNKNOWN else tuple(dict.fromkeys(row for one in conclusions for row in one.unproven)),
+        unproven=()
+        if verdict is Verdict.UNKNOWN
+        else tuple(dict.fromkeys(row for one in conclusions for row in one.unproven)),
         sound_step=None if None in sound else min(step for step in sound if step is not None),
     )
 
