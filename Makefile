@@ -87,8 +87,9 @@ audit: $(INSTALLED) ## Look for unsafe code and known vulnerabilities; AUDIT=req
 	AUDIT=$(AUDIT) $(BIN)/python .ci/audit.py
 
 .PHONY: docs
-docs: $(INSTALLED) ## Write docs/CONFIG.md anew from the schema
+docs: $(INSTALLED) ## Write docs/CONFIG.md and docs/SETTINGS.md anew from the schema and the settings
 	$(BIN)/python -m aft_cli.config_docs docs/CONFIG.md
+	$(BIN)/python -m aft_cli.settings_docs docs/SETTINGS.md
 
 .PHONY: clean
 clean: ## Remove the environment, caches and the demo's data

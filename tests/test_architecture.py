@@ -95,6 +95,7 @@ def test_sql_is_spoken_in_db_and_repositories_only() -> None:
         "reviews/repository.py",
         "notify/outbox.py",
         "notify/backlog.py",
+        "notify/retention.py",
         "notify/targets.py",
         "workers/registry.py",
         "workers/queue.py",

@@ -7,6 +7,7 @@ import math
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
@@ -16,14 +17,29 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from safetensors.numpy import save
 
 from aft_api.access.rules import need_of
+from aft_api.notify.message import Notification
+from aft_api.notify.parcel import Parcel
 from aft_api.notify.retry_after import LONGEST_S, retry_after_s
+from aft_api.notify.slack import SlackClient, SlackSender
 from aft_api.notify.slack_interaction import BadSlackSignature, UnreadableSlackClick, parse, verify
+from aft_api.reviews.agent_inbox import UnreadableResponse, command_of, command_of_decision
 from aft_api.worker_client import WorkerClient, WorkerFailure
 from aft_cli.config_file import ConfigError, read_spec
-from aft_contracts import Answer, JobView, LoadedRun, RunSpec, WindowResult, WorkerInfo
+from aft_contracts import (
+    EventKind,
+    HumanDecisions,
+    HumanResponse,
+    JobView,
+    LoadedRun,
+    Repair,
+    RunSpec,
+    WindowResult,
+    WorkerInfo,
+)
 from aft_worker.data.chat_template import ChatTemplate
 from aft_worker.data.encoder import load_encoder
 from aft_worker.data.template_files import load_chat_template
@@ -31,6 +47,8 @@ from aft_worker.errors import WorkerError
 from aft_worker.model.config_file import read_config
 from aft_worker.model.families import FAMILIES
 from aft_worker.model.weight_files import WeightFiles
+from tests.answering import answering
+from tests.api.reviews.examples import question
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 JSON = st.recursive(
@@ -70,16 +88,91 @@ def test_slack_signature(body: bytes, headers: Mapping[str, str]) -> None:
         verify(body, headers, "secret", NOW)
 
 
-@quick
-@given(
-    BYTES
-    | JSON.map(lambda value: f"payload={quote_plus(json.dumps(value))}".encode())
-    | fields("actions", "user", "type").map(lambda value: f"payload={quote_plus(json.dumps(value))}".encode())
+def objects(**parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Objects with these fields, some of them missing or something else; or something else altogether."""
+    return st.fixed_dictionaries({}, optional={name: part | JSON for name, part in parts.items()}) | JSON
+
+
+SOME_ID = st.sampled_from(["r1", "U1", "C1"])
+ACTION_ID = st.sampled_from(["aft_approve", "aft_edit", "aft_reject", "another"])
+CHOICE = objects(choice=objects(choice=objects(selected_option=objects(value=st.text(max_size=9)))))
+CLICK = objects(
+    type=st.sampled_from(["block_actions", "view_submission"]),
+    user=objects(id=SOME_ID),
+    channel=objects(id=SOME_ID),
+    actions=st.lists(objects(action_id=ACTION_ID, value=SOME_ID, url=st.just("http://aft")), max_size=2),
+    view=objects(callback_id=ACTION_ID, private_metadata=SOME_ID, state=objects(values=CHOICE)),
 )
+PRESSED = {"user": {"id": "U1"}, "actions": [{"action_id": "aft_reject", "value": "r1"}]}
+
+
+@quick
+@given(BYTES | CLICK.map(lambda value: f"payload={quote_plus(json.dumps(value))}".encode()))
 @example(b"payload=" + DEEP)
+@example(f"payload={quote_plus(json.dumps(PRESSED))}".encode())
 def test_slack_payload(body: bytes) -> None:
     with contextlib.suppress(UnreadableSlackClick):
-        assert parse(body).answer in Answer
+        click = parse(body)
+        assert click is None or (click.review_id and click.user_id)
+        assert click is None or click.choice in {"approve", "reject", None} or click.channel is None
+
+
+@quick
+@given(
+    BYTES | fields("ok", "ts", "channel", "error").map(lambda value: json.dumps(value).encode()), st.integers(200, 599)
+)
+@example(b'{"ok": true, "ts": 1, "channel": null}', 200)
+def test_answer_of_slack(content: bytes, status: int) -> None:
+    class Answering(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Keep the test's output for the test."""
+
+    message = Notification(
+        notification_id="n", kind=EventKind.RUN_SUCCEEDED, run_id="r", run_name="r", at=NOW, text="ended"
+    )
+    with answering(Answering) as url:
+        delivery = asyncio.run(SlackSender(SlackClient("xoxb", url)).send(Parcel(address="C1", message=message)))
+    assert delivery.receipt is None or delivery.receipt.keys() == {"channel", "ts"}
+
+
+EDITED = st.dictionaries(st.sampled_from([*Repair.model_fields, "speed"]), JSON | st.text(max_size=9), max_size=4)
+ACTION = st.sampled_from(["apply_repair", "go_on", "another"])
+RESPONSE = objects(
+    type=st.sampled_from(["accept", "ignore", "response", "edit"]),
+    args=st.text(max_size=9) | objects(action=ACTION, args=EDITED),
+)
+DECISION = objects(
+    type=st.sampled_from(["approve", "edit", "reject", "respond"]),
+    message=st.text(max_size=9),
+    edited_action=objects(name=ACTION, args=EDITED),
+)
+
+
+@quick
+@given(RESPONSE, st.booleans())
+@example({"type": "edit", "args": {"action": "apply_repair", "args": {"blacklist": "[" * 5_000}}}, False)
+def test_answer_of_an_inbox(sent: Any, is_proposed: bool) -> None:
+    review = question() if is_proposed else question(proposal=None)
+    with contextlib.suppress(ValidationError, UnreadableResponse):
+        assert command_of(review, HumanResponse.model_validate(sent)).review_id == review.review_id
+
+
+@quick
+@given(DECISION, st.booleans())
+@example({"type": "edit", "edited_action": {"name": "apply_repair", "args": {"lr_factor": "1e999"}}}, True)
+def test_decision_of_langchains_middleware(sent: Any, is_proposed: bool) -> None:
+    review = question() if is_proposed else question(proposal=None)
+    with contextlib.suppress(ValidationError, UnreadableResponse):
+        [decision] = HumanDecisions.model_validate({"decisions": [sent]}).decisions
+        assert command_of_decision(review, decision).review_id == review.review_id
 
 
 @quick

@@ -1,6 +1,14 @@
 """The language that aft's services speak: names, units and shapes, and nothing that does anything."""
 
-from .agent_inbox import ActionRequest, HumanInterrupt, HumanInterruptConfig, HumanResponse
+from .agent_inbox import (
+    ActionRequest,
+    EditedAction,
+    HumanDecision,
+    HumanDecisions,
+    HumanInterrupt,
+    HumanInterruptConfig,
+    HumanResponse,
+)
 from .analysis import AnalysisResult, AnalysisSpec, Replay, ReplayVariant
 from .anomaly import Anomaly, AnomalyKind
 from .batch import Batch
@@ -125,6 +133,7 @@ __all__ = [
     "DomainSize",
     "DomainSpec",
     "Edit",
+    "EditedAction",
     "Escalation",
     "Evaluated",
     "EvaluationResult",
@@ -137,6 +146,8 @@ __all__ = [
     "ExportSpec",
     "Heartbeat",
     "HeartbeatAnswer",
+    "HumanDecision",
+    "HumanDecisions",
     "HumanInterrupt",
     "HumanInterruptConfig",
     "HumanResponse",

@@ -54,3 +54,30 @@ class HumanResponse(Contract):
     """Which answer."""
     args: str | ActionRequest | None = Field(default=None)
     """The words of a response, the edited action of an edit, nothing otherwise."""
+
+
+class EditedAction(Contract):
+    """An action as a human has changed it."""
+
+    name: str
+    """`apply_repair`."""
+    args: dict[str, Any]
+    """The fields of the *Repair* that are to be other than proposed; numbers and lists may come as strings."""
+
+
+class HumanDecision(Contract):
+    """An answer as LangChain's HumanInTheLoopMiddleware takes it."""
+
+    type: Literal["approve", "edit", "reject", "respond"]
+    """Which answer."""
+    edited_action: EditedAction | None = None
+    """The action to take instead; needed by edit, refused otherwise."""
+    message: str = Field(default="", max_length=4000)
+    """Words for the record; needed by respond."""
+
+
+class HumanDecisions(Contract):
+    """What a human said to what was asked, in the order in which it was asked: here one thing."""
+
+    decisions: tuple[HumanDecision, ...] = Field(min_length=1, max_length=1)
+    """The answer."""

@@ -74,6 +74,8 @@ class Stop(Contract):
     kind: Literal["stop"] = "stop"
     review_id: str | None = None
     """The review that this answers, which is then rejected; None stops the run whatever it waits for."""
+    message: str = Field(default="", max_length=4000)
+    """Words for the record."""
 
 
 class Pause(Contract):

@@ -14,7 +14,7 @@ REPAIR = {"kind": "adjust", "lr_factor": 0.5, "reasons": ["Gently."]}
 NO_WORDS: dict[str, Any] = {"review_id": None, "message": ""}
 EVERY_COMMAND: list[tuple[list[str], dict[str, Any]]] = [
     (["pause"], {"kind": "pause"}),
-    (["stop"], {"kind": "stop", "review_id": None}),
+    (["stop", "message=enough"], {"kind": "stop", **NO_WORDS, "message": "enough"}),
     (["resume"], {"kind": "resume", "review_id": None, "answer": "approve", "repair": None, "message": ""}),
     (["set_lr", "learning_rate=1e-5"], {"kind": "set_lr", "learning_rate": 1e-5, "rewarmup_steps": 0}),
     (["set_grad_clip", "max_norm=0.5"], {"kind": "set_grad_clip", "max_norm": 0.5}),

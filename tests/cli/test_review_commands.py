@@ -122,7 +122,7 @@ def test_list_is_of_open_ones_and_reads_every_page(waiting: ScriptedApi, aft: Af
         (["approve", "v1", "-m", "yes"], Approve(review_id="v1", message="yes")),
         (["approve", "v1", "--option", "gentler", "-m", "yes"], Edit(review_id="v1", repair=GENTLER, message="yes")),
         (["approve", "v1", "--option", "go_on"], Reject(review_id="v1")),
-        (["approve", "v1", "--option", "stop", "-m", "enough"], Stop(review_id="v1")),
+        (["approve", "v1", "--option", "stop", "-m", "enough"], Stop(review_id="v1", message="enough")),
         (["reject", "v1", "-m", "no"], Reject(review_id="v1", message="no")),
         (["edit", "v1", "--repair", GENTLER.model_dump_json()], Edit(review_id="v1", repair=GENTLER)),
     ],

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import math
 import socket
 import sys
@@ -13,7 +14,7 @@ import uvicorn
 from aft_api.access.local import NoAuthentication, refuse_open_door
 from aft_api.app import create_app
 from aft_api.log_stream import LogStream
-from aft_api.redact import Redactor, secrets_in
+from aft_api.redact import RedactedFormatter, Redactor, secrets_in
 from aft_api.settings import Settings
 from aft_api.stop import Stop
 
@@ -37,23 +38,28 @@ def _collect_seldom() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def _write_logs(settings: Settings) -> None:
+def write_logs(settings: Settings) -> None:
+    """Log to standard output, whoever logs, and no secrets."""
+    redactor, stream = Redactor(secrets_in(settings)), LogStream(sys.stdout)
+    handler = logging.StreamHandler(cast(TextIO, stream))
+    handler.setFormatter(RedactedFormatter(redactor))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             # The plain form of a traceback: the default one prints every local variable, and with them secrets.
             structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
-            Redactor(secrets_in(settings)),
+            redactor,
         ],
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, LogStream(sys.stdout))),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, stream)),
     )
 
 
 def main() -> int:
     """Serve until SIGINT or SIGTERM."""
     settings, stop = Settings(), Stop()
-    _write_logs(settings)
+    write_logs(settings)
     try:
         asyncio.run(refuse_open_door(settings))
     except NoAuthentication as error:
@@ -64,6 +70,7 @@ def main() -> int:
             create_app(settings, stop=stop),
             host=settings.host,
             port=settings.port,
+            log_config=None,  # its own would print an error's trace as it is
             log_level="warning",
             timeout_graceful_shutdown=math.ceil(settings.drain_s),
         ),

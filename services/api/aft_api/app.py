@@ -253,6 +253,7 @@ def _dispatcher(
         stop=stop,
         timeout_s=timeout_s,
         public_url=settings.public_url,
+        keep=timedelta(days=settings.notify_keep_days),
         clock=clock,
     )
 

@@ -22,12 +22,26 @@ def install_problem_handlers(app: FastAPI) -> None:
     for kind in STORE_ERRORS:
         app.add_exception_handler(kind, _on_store_error)
     app.add_exception_handler(IntegrityError, _on_conflict)
-    app.add_exception_handler(Exception, _on_unknown_error)
 
 
 def answer(problem: Problem) -> Response:
     """The HTTP response that carries a problem."""
     return Response(problem.model_dump_json(), status_code=problem.status, media_type="application/problem+json")
+
+
+def answer_to_error(path: str, error: Exception) -> Response:
+    """The answer where an error has come through everything; the log has its trace."""
+    if isinstance(error, STORE_ERRORS):
+        return _store_away(path, error)
+    log.error("request_failed", path=path, exc_info=error)
+    return answer(
+        Problem(
+            title="The API met an error it does not know.",
+            status=500,
+            code="internal_error",
+            detail=f"{type(error).__name__}. The API's log has the trace.",
+        )
+    )
 
 
 async def _on_aft_error(_: Request, error: Exception) -> Response:
@@ -66,7 +80,11 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_store_error(request: Request, error: Exception) -> Response:
-    log.error("store_failed", path=request.url.path, error=f"{type(error).__name__}: {error}")
+    return _store_away(request.url.path, error)
+
+
+def _store_away(path: str, error: Exception) -> Response:
+    log.error("store_failed", path=path, error=f"{type(error).__name__}: {error}")
     return answer(
         Problem(
             title="The store does not answer.",
@@ -85,18 +103,6 @@ async def _on_conflict(request: Request, error: Exception) -> Response:
             status=409,
             code="store_conflict",
             detail="The database refused what contradicts it; nothing was changed. Ask again.",
-        )
-    )
-
-
-async def _on_unknown_error(request: Request, error: Exception) -> Response:
-    log.error("request_failed", path=request.url.path, exc_info=error)
-    return answer(
-        Problem(
-            title="The API met an error it does not know.",
-            status=500,
-            code="internal_error",
-            detail=f"{type(error).__name__}. The API's log has the trace.",
         )
     )
 

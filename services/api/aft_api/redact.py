@@ -1,7 +1,8 @@
 """Secrets in logs: replaced in the finished line, tracebacks and other people's messages included."""
 
+import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -36,10 +37,30 @@ class Redactor:
         return SHAPES.sub(HIDDEN, line)
 
 
+class RedactedFormatter(logging.Formatter):
+    """For what libraries log by themselves, such as a server that met an error: the same, without secrets."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__("%(asctime)s [%(levelname)s] %(name)s: %(message)s")
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The whole record, its traceback included."""
+        return self._redactor(None, "", super().format(record))
+
+
 def secrets_in(settings: Settings) -> set[str]:
     """Everything in the settings that nobody may read."""
-    found = {value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)}
+    found = {secret for _, value in settings for secret in _secrets(value)}
     if settings.database_url is not None:
         password = urlsplit(settings.database_url).password
         found |= {password, unquote(password)} if password else set()
     return found
+
+
+def _secrets(value: object) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, Mapping):
+        for entry in value.values():
+            yield from _secrets(entry)

@@ -24,9 +24,9 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".aft/api")
     """Folder of the SQLite files and, unless set apart, of the artifacts."""
     database_url: str | None = Field(default=None, repr=False)
-    """`postgresql://…` for production; None keeps SQLite files in `data_dir`."""
+    """`postgresql://…` for production; unset keeps SQLite files in `data_dir`."""
     artifacts_dir: Path | None = None
-    """Folder of the per-run artifacts; None means `data_dir`/artifacts."""
+    """Folder of the per-run artifacts; unset means `data_dir`/artifacts."""
     worker_urls: tuple[str, ...] = ("http://127.0.0.1:8801",)
     """Base URLs of workers that are asked for their heartbeat, as a JSON list; others send theirs."""
     worker_look_s: float = Field(default=5.0, gt=0)
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     worker_token: SecretStr | None = Field(default=None, min_length=16)
     """What workers and the API prove themselves to each other with; the same in the settings of both."""
     oidc_issuer: str | None = None
-    """`iss` of the OIDC tokens that count besides API tokens; None lets none count."""
+    """`iss` of the OIDC tokens that count besides API tokens; unset lets none count."""
     oidc_audience: str | None = None
     """`aud` that they must name."""
     oidc_jwks_url: str | None = None
@@ -70,8 +70,10 @@ class Settings(BaseSettings):
     """Networks that are not public and that webhooks may go to all the same, such as `10.0.0.0/8`, as a JSON list."""
     notify_timeout_s: float = Field(default=15.0, gt=0, le=120)
     """What one attempt to send a notification may take, in seconds."""
+    notify_keep_days: float = Field(default=30.0, gt=0)
+    """How long messages are kept that have arrived, in days; those of a run that goes on stay."""
     webhook_secret: SecretStr | None = None
-    """`whsec_…` secret that signs webhooks; two separated by a space sign twice, while receivers change over. None
+    """`whsec_…` secret that signs webhooks; two separated by a space sign twice, while receivers change over. unset
     sends them unsigned."""
     webhook_secrets: dict[str, SecretStr] = {}
     """Secrets for single receivers instead, by `host` or `host:port`, as a JSON object."""

@@ -19,11 +19,11 @@ class WorkerSettings(BaseSettings):
     root: Path = Path(".aft/worker")
     """Folder that holds a folder per run."""
     worker_id: str = Field(default_factory=socket.gethostname, min_length=1)
-    """Its name, the same after a restart."""
+    """Its name, the same after a restart; by default this machine's."""
     api_urls: tuple[str, ...] = ()
     """Base URLs of the API's replicas that it registers with, as a JSON list; empty waits to be asked by one."""
     public_url: str | None = None
-    """Where those reach it; None means `http://host:port`, with this machine's name for a host of 0.0.0.0."""
+    """Where those reach it; unset means `http://host:port`, with this machine's name for a host of 0.0.0.0."""
     heartbeat_s: float = Field(default=5.0, gt=0)
     """How often it says that it is there, in seconds."""
     token: SecretStr | None = Field(default=None, min_length=16)
@@ -37,7 +37,7 @@ class WorkerSettings(BaseSettings):
     fsdp: int = Field(default=1, ge=1)
     """Devices that share each copy of the parameters and of the optimizer's moments; must divide the devices."""
     jax_cache_dir: Path | None = None
-    """Folder of JAX's persistent compilation cache; None means `root`/.jax-cache."""
+    """Folder of JAX's persistent compilation cache; unset means `root`/.jax-cache."""
     drain_s: float = Field(default=20.0, gt=0)
     """How long a shutdown waits for the running step and for saves in flight, in seconds."""
 

@@ -2,7 +2,12 @@
 
 import asyncio
 import base64
+import json
+import logging
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +20,7 @@ from hypothesis import strategies as st
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from aft_api.access.local import create_locally
-from aft_api.redact import HIDDEN, Redactor, secrets_in
+from aft_api.redact import HIDDEN, RedactedFormatter, Redactor, secrets_in
 from aft_api.settings import Settings
 from aft_api.supervisor.saver import open_saver
 from aft_contracts import Role, TokenRequest
@@ -28,6 +33,11 @@ SECRETS = {
     "AFT_WEBHOOK_SECRET": "whsec_" + base64.b64encode(b"known-webhook-secret-0123456789ab").decode(),
     "AFT_SLACK_TOKEN": "xoxb-1234567890-knownslacktoken",
     "AFT_SLACK_SIGNING_SECRET": "known-slack-signing-secret",
+    "AFT_LINK_SECRET": "known-link-secret-of-more-than-32-characters",
+}
+NAMED = {
+    "AFT_SLACK_WEBHOOKS": {"team": "https://slack.inside.example/known-slack-webhook"},
+    "AFT_WEBHOOK_SECRETS": {"ops.example": "whsec_" + base64.b64encode(b"known-secret-of-one-receiver-012").decode()},
 }
 
 
@@ -38,7 +48,8 @@ def service(tmp_path: Path) -> Iterator[Service]:
     process = Service(
         module="aft_api",
         environment={
-            **SECRETS, "AFT_PORT": str(port), "AFT_DATA_DIR": str(tmp_path / "data"), "AFT_AUTH": "required",
+            **SECRETS, **{name: json.dumps(value) for name, value in NAMED.items()},
+            "AFT_PORT": str(port), "AFT_DATA_DIR": str(tmp_path / "data"), "AFT_AUTH": "required",
             "AFT_WORKER_URLS": '["http://127.0.0.1:9"]', "AFT_SLACK_BASE_URL": "http://127.0.0.1:9/",
             "AFT_WORKER_LOOK_S": "0.2",
         },
@@ -79,7 +90,8 @@ def test_no_secret_is_in_a_log_a_file_or_an_answer(service: Service, tmp_path: P
     connection.close()
     written = {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert len(written[str(tmp_path / "api.log")]) > 0
-    for name, secret in {**SECRETS, "token": admin.split("_", 2)[2]}.items():
+    named = {name: secret for name, secrets in NAMED.items() for secret in secrets.values()}
+    for name, secret in {**SECRETS, **named, "token": admin.split("_", 2)[2]}.items():
         bare = secret.removeprefix("whsec_")
         assert [path for path, content in written.items() if bare.encode() in content] == [], name
         leaky = [answer.url.path for answer in answers if bare in answer.text]
@@ -107,6 +119,33 @@ def rendered(*secrets: str, **fields: Any) -> str:
     )
     log.error("it_happened", **fields)
     return "".join(lines)
+
+
+def test_secrets_under_a_name_are_known_too() -> None:
+    settings = Settings(slack_webhooks=NAMED["AFT_SLACK_WEBHOOKS"], webhook_secrets=NAMED["AFT_WEBHOOK_SECRETS"])
+    assert secrets_in(settings) == {secret for secrets in NAMED.values() for secret in secrets.values()}
+
+
+def test_what_a_library_logs_is_searched_too() -> None:
+    formatter = RedactedFormatter(Redactor(["hunter2-and-more"]))
+    with pytest.raises(ValueError, match="hunter2") as caught:
+        int("hunter2-and-more")
+    trace = (type(caught.value), caught.value, caught.value.__traceback__)
+    line = formatter.format(logging.LogRecord("x", logging.ERROR, "x.py", 1, "for %s", ("hunter2-and-more",), trace))
+    assert "ValueError: invalid literal" in line
+    assert HIDDEN in line
+    assert "hunter2" not in line
+
+
+def test_process_has_its_libraries_logs_searched() -> None:
+    told = "import logging; from aft_api.__main__ import write_logs; from aft_api.settings import Settings; "
+    told += (
+        "write_logs(Settings()); logging.getLogger('uvicorn.error').error('got %s', 'known-link-secret-' + 'x' * 20)"
+    )
+    environment = {**os.environ, "AFT_LINK_SECRET": "known-link-secret-" + "x" * 20}
+    done = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True)
+    assert f"uvicorn.error: got {HIDDEN}" in done.stdout
+    assert "known-link-secret" not in done.stdout + done.stderr
 
 
 def test_traceback_is_searched_too() -> None:

@@ -1,6 +1,7 @@
 """API tokens: made, used, ended; never kept in plain text."""
 
 import sqlite3
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aft_api.access.gate import HEADERS
 from aft_api.access.identity import Authenticator
 from aft_api.access.local import NoAuthentication, create_locally, list_locally, refuse_open_door, revoke_locally
 from aft_api.access.rate import BURST_S, Buckets
 from aft_api.access.repository import find_token, list_tokens, make_token, note_use, revoke_token
 from aft_api.access.secrets import digest_of, id_in, is_same, new_secret
 from aft_api.clock import utc_now
-from aft_api.db.engine import Store
+from aft_api.db.engine import Store, open_store
 from aft_api.settings import Settings
 from aft_contracts import Role, TokenRequest
 from tests.api.access.conftest import WORKER_TOKEN, Closed, bearer
@@ -191,9 +193,27 @@ async def test_long_body_is_not_read_to_its_end(closed: Closed, is_announced: bo
     assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
 
 
-async def test_every_answer_carries_the_headers(closed: Closed) -> None:
-    for path in ("/healthz", "/runs", "/nowhere"):
-        headers = (await closed.api.client.get(path, headers=closed.headers(Role.ADMIN))).headers
-        assert headers["x-content-type-options"] == "nosniff"
-        assert "frame-ancestors 'none'" in headers["content-security-policy"]
-        assert headers["cache-control"] == "no-store"
+async def break_off() -> None:
+    """A route with an error in it."""
+    raise RuntimeError("nobody thought of this")
+
+
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/runs", 200), ("/nowhere", 404), ("/broken", 500)])
+async def test_every_answer_carries_the_headers(closed: Closed, path: str, status: int) -> None:
+    closed.api.app.add_api_route("/broken", break_off)
+    answer = await closed.api.client.get(path, headers=closed.headers(Role.ADMIN))
+    assert answer.status_code == status
+    assert HEADERS.items() <= {name.title(): value for name, value in answer.headers.items()}.items()
+    if status == 500:
+        assert (answer.headers["content-type"], answer.json()["code"]) == ("application/problem+json", "internal_error")
+        assert "nobody thought of this" not in answer.text
+
+
+async def test_store_that_is_away_when_a_token_is_looked_up_is_answered_as_such(closed: Closed, tmp_path: Path) -> None:
+    state = closed.api.app.state
+    away = open_store(None, tmp_path / "elsewhere")
+    state.authenticator = replace(state.authenticator, store=away)
+    answer = await closed.api.client.get("/runs", headers=closed.headers(Role.ADMIN))
+    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+    assert answer.headers["cache-control"] == "no-store"
+    await away.engine.dispose()

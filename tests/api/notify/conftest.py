@@ -1,19 +1,31 @@
-"""A real HTTP receiver on loopback, and notifications to send to it."""
+"""A real HTTP receiver and a Slack on loopback, notifications to send there, and an API that may."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from aft_api.db.engine import Store
 from aft_api.notify.message import Notification
+from aft_api.runs.repository import get_run
 from aft_contracts import EventKind, Option, Reject, Repair, RepairKind, Review, ReviewStatus
 from tests.answering import answering
+from tests.api.conftest import Api, running_api, serving, settings_for
+from tests.simulated_worker import SimulatedWorker
+from tests.slack_server import HOOK_PATH, SIGNING_SECRET, TOKEN, Message, Slack, slack_app
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+EARLY_POISON = "s54"
+WEBHOOK_SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
+ASKING = {"repair": {"ask_before_rollback": True}}
+SLACK = {"slack_channel": "C1"}
 
 
 @dataclass(frozen=True)
@@ -105,3 +117,51 @@ def notification(review: Review) -> Callable[..., Notification]:
         return Notification(**facts)
 
     return make
+
+
+@pytest.fixture
+def slack() -> Slack:
+    return Slack()
+
+
+@pytest.fixture
+async def told_api(
+    tmp_path: Path, database_url: str | None, worker: SimulatedWorker, worker_url: str, slack: Slack
+) -> AsyncIterator[Api]:
+    """An API that may speak to a Slack and a webhook of ours."""
+    async with serving(slack_app(slack)) as slack_url:
+        settings = settings_for(
+            tmp_path,
+            database_url,
+            worker_url,
+            webhook_secret=SecretStr(WEBHOOK_SECRET),
+            link_secret=SecretStr("a secret of forty characters, more or less"),
+            slack_token=SecretStr(TOKEN),
+            slack_signing_secret=SecretStr(SIGNING_SECRET),
+            slack_base_url=f"{slack_url}/api/",
+            slack_approvers=("U1",),
+            slack_webhooks={"team": SecretStr(f"{slack_url}/{HOOK_PATH}")},
+            public_url="http://aft.example",
+        )
+        async with running_api(settings, worker) as running:
+            yield running
+
+
+async def waiting(api: Api, notify: dict[str, Any], **changes: Any) -> tuple[str, str]:
+    """A run that asks a question; its id and the question's."""
+    api.worker.poison = {EARLY_POISON}
+    run_id = await api.start(**{**ASKING, **changes}, notify=notify)
+    return run_id, (await api.until(run_id, "waiting"))["review_id"]
+
+
+async def question(slack: Slack) -> Message:
+    await slack.until(lambda: bool(slack.messages))
+    return slack.messages[0]
+
+
+@asynccontextmanager
+async def busy(store: Store, run_id: str) -> AsyncIterator[None]:
+    """Somebody else writes to this run meanwhile, and is not done."""
+    async with store.sessions.begin() as session:
+        await get_run(session, run_id, for_update=True)
+        yield

@@ -3,72 +3,18 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from pydantic import SecretStr
 from standardwebhooks import Webhook
 
-from tests.api.conftest import Api, running_api, serving, settings_for
-from tests.api.notify.conftest import Receiver
-from tests.simulated_worker import SimulatedWorker
-from tests.slack_server import (
-    HOOK_PATH,
-    SIGNING_SECRET,
-    TOKEN,
-    Fault,
-    Message,
-    Slack,
-    click,
-    pressed,
-    slack_app,
-    submitted,
-)
+from tests.api.conftest import Api
+from tests.api.notify.conftest import SLACK, WEBHOOK_SECRET, Receiver, question, waiting
+from tests.slack_server import Fault, Message, Slack, click, pressed, submitted
 
 pytestmark = pytest.mark.anyio
-EARLY_POISON = "s54"
-WEBHOOK_SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
-ASKING = {"repair": {"ask_before_rollback": True}}
-SLACK = {"slack_channel": "C1"}
-
-
-@pytest.fixture
-def slack() -> Slack:
-    return Slack()
-
-
-@pytest.fixture
-async def told_api(
-    tmp_path: Path, database_url: str | None, worker: SimulatedWorker, worker_url: str, slack: Slack
-) -> AsyncIterator[Api]:
-    """An API that may speak to a Slack and a webhook of ours."""
-    async with serving(slack_app(slack)) as slack_url:
-        settings = settings_for(
-            tmp_path,
-            database_url,
-            worker_url,
-            webhook_secret=SecretStr(WEBHOOK_SECRET),
-            link_secret=SecretStr("a secret of forty characters, more or less"),
-            slack_token=SecretStr(TOKEN),
-            slack_signing_secret=SecretStr(SIGNING_SECRET),
-            slack_base_url=f"{slack_url}/api/",
-            slack_approvers=("U1",),
-            slack_webhooks={"team": SecretStr(f"{slack_url}/{HOOK_PATH}")},
-            public_url="http://aft.example",
-        )
-        async with running_api(settings, worker) as running:
-            yield running
-
-
-async def waiting(api: Api, notify: dict[str, Any], **changes: Any) -> tuple[str, str]:
-    """A run that asks a question; its id and the question's."""
-    api.worker.poison = {EARLY_POISON}
-    run_id = await api.start(**{**ASKING, **changes}, notify=notify)
-    return run_id, (await api.until(run_id, "waiting"))["review_id"]
 
 
 async def received(receiver: Receiver, path: str, count: int) -> list[Any]:
@@ -77,11 +23,6 @@ async def received(receiver: Receiver, path: str, count: int) -> list[Any]:
         while len(found := [request for request in receiver.received if request.path == path]) < count:
             await asyncio.sleep(0.05)
     return found
-
-
-async def question(slack: Slack) -> Message:
-    await slack.until(lambda: bool(slack.messages))
-    return slack.messages[0]
 
 
 async def test_review_reaches_slack_and_a_click_answers_it_once(told_api: Api, slack: Slack) -> None:

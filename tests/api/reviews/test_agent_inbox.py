@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from aft_api.errors import AftError
-from aft_api.reviews.agent_inbox import command_of, interrupt_of, response_of
+from aft_api.reviews.agent_inbox import command_of, command_of_decision, interrupt_of, response_of
 from aft_api.reviews.answer import decision_in
-from aft_contracts import Approve, Edit, HumanResponse, Reject, Repair, Respond
+from aft_contracts import Approve, Edit, HumanDecisions, HumanResponse, Reject, Repair, Respond
 from tests.api.reviews.examples import ROLL_BACK, question
 
 REVIEW = "r:0:1:d:review"
@@ -85,3 +85,46 @@ def test_edit_without_a_proposal_must_be_whole() -> None:
     whole = {"kind": "adjust", "lr_factor": 0.5, "reasons": ["Gently."]}
     response = HumanResponse.model_validate({"type": "edit", "args": {"action": "apply_repair", "args": whole}})
     assert command_of(question(proposal=None), response) == Edit(review_id=REVIEW, repair=Repair.model_validate(whole))
+
+
+GENTLER = {"name": "apply_repair", "args": {"lr_factor": "0.5"}}
+
+
+def decision_of(sent: dict[str, Any]) -> Any:
+    """The command that LangChain's middleware would have got this decision for."""
+    [decision] = HumanDecisions.model_validate({"decisions": [sent]}).decisions
+    return command_of_decision(question(), decision)
+
+
+@pytest.mark.parametrize(
+    ("sent", "command"),
+    [
+        ({"type": "approve"}, Approve(review_id=REVIEW)),
+        ({"type": "reject"}, Reject(review_id=REVIEW)),
+        ({"type": "reject", "message": "not today"}, Reject(review_id=REVIEW, message="not today")),
+        ({"type": "respond", "message": "why?"}, Respond(review_id=REVIEW, message="why?")),
+        (
+            {"type": "edit", "edited_action": GENTLER},
+            Edit(review_id=REVIEW, repair=ROLL_BACK.model_copy(update={"lr_factor": 0.5})),
+        ),
+    ],
+)
+def test_decision_in_langchains_words_is_the_same_command(sent: dict[str, Any], command: Any) -> None:
+    assert decision_of(sent) == command
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ({"type": "respond"}, "needs its words"),
+        ({"type": "edit"}, "'apply_repair'"),
+        ({"type": "edit", "edited_action": {"name": "rm", "args": {}}}, "'apply_repair'"),
+        ({"type": "edit", "edited_action": {"name": "apply_repair", "args": {"lr_factor": "-1"}}}, "lr_factor"),
+        ({"type": "approve", "edited_action": GENTLER}, "goes with an edit"),
+    ],
+)
+def test_decision_that_cannot_be_read_is_refused_by_field(sent: dict[str, Any], words: str) -> None:
+    with pytest.raises(AftError) as refused:
+        decision_of(sent)
+    assert refused.value.problem.code == "unreadable_response"
+    assert words in refused.value.problem.detail

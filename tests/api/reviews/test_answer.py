@@ -34,6 +34,13 @@ def test_each_answer_is_one_decision_and_one_repair(
     assert agreed_repair(review.model_copy(update={"decision": decision})) == repair
 
 
+def test_words_go_with_every_answer() -> None:
+    review = question()
+    for option in review.options:
+        command = option.command.model_copy(update={"message": "enough"})
+        assert decision_on(review, command).message == "enough", option.name
+
+
 def test_every_option_is_known_again_by_its_command() -> None:
     review = question()
     taken = {option.name: decision_on(review, option.command).option for option in review.options}

@@ -84,3 +84,16 @@ async def test_inbox_sees_the_question_and_answers_it_once(local_api: Api) -> No
     local_api.worker.poison = set()
     run = await local_api.until(run_id, "succeeded")
     assert run["schedule"]["branches"] == [{"generation": 1, "step": 0}]
+
+
+async def test_langchains_decision_answers_the_question_that_was_asked(local_api: Api) -> None:
+    local_api.worker.poison = {EARLY_POISON}
+    _, review_id = await waiting(local_api)
+    path = f"/reviews/{review_id}/response"
+    for count in (0, 2):
+        odd = await local_api.client.post(path, json={"decisions": [{"type": "approve"}] * count})
+        assert (odd.status_code, odd.json()["code"]) == (422, "validation_failed")
+    taken = await local_api.client.post(path, json={"decisions": [{"type": "reject", "message": "not today"}]})
+    assert taken.status_code == 202, taken.text
+    decided = (await local_api.client.get(f"/reviews/{review_id}")).json()
+    assert (decided["decision"]["answer"], decided["decision"]["message"]) == ("reject", "not today")

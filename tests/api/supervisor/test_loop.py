@@ -315,6 +315,7 @@ async def test_commands_hold_from_the_next_step_boundary_and_say_so(api: Api) ->
     for kind, body in [
         ("set_lr", {"learning_rate": 1e-4}),
         ("set_grad_clip", {"max_norm": 0.5}),
+        ("set_mix", {"weights": {"chat": 2.0}}),
         ("skip_batch", {"step": 50}),
         ("blacklist_samples", {"sample_ids": ["s236"]}),
     ]:
@@ -323,10 +324,11 @@ async def test_commands_hold_from_the_next_step_boundary_and_say_so(api: Api) ->
         assert "at the next step boundary, at step" in accepted.json()["outcome"]
     run = await api.until(run_id, "succeeded", within_s=60)
     told = (await api.client.get(f"/runs/{run_id}/commands")).json()["commands"]
-    assert [record["status"] for record in told] == ["applied"] * 4
+    assert [record["status"] for record in told] == ["applied"] * 5
     assert all(record["outcome"] == f"holds from step {record['applied_step']}" for record in told)
     assert run["schedule"]["rates"][-1]["scale"] == pytest.approx(0.5)
     assert run["schedule"]["clips"][-1]["max_norm"] == 0.5
+    assert run["schedule"]["mix"][-1]["weights"] == {"chat": 2.0}
     steps = (await api.client.get(f"/runs/{run_id}/steps")).json()["steps"]
     assert [step["step"] for step in steps] == list(range(60))
     assert [step["step"] for step in steps if step["withheld"] == "skipped"] == [50]

@@ -15,7 +15,7 @@ from aft_api.access.identity import LOCAL, Authenticator, Identity
 from aft_api.access.rate import Buckets
 from aft_api.access.rules import Door, may, need_of
 from aft_api.errors import AftError
-from aft_api.problems import answer
+from aft_api.problems import answer, answer_to_error
 from aft_api.settings import Settings, is_loopback
 
 HEADERS = {
@@ -46,15 +46,24 @@ class Gate:
             assert scope["type"] == "lifespan", "the API has no websockets"
             await self.app(scope, receive, send)
             return
-        sent = _with_headers(scope, send, is_https=self.settings.public_url.startswith("https:"))
+        reply = _Reply(scope, send, is_https=self.settings.public_url.startswith("https:"))
+        try:
+            await self._reply(scope, receive, reply)
+        except Exception as error:
+            # Starlette's own answer to an error is given outside every middleware, and lacks the headers.
+            if reply.has_begun:
+                raise
+            await answer_to_error(scope["path"], error)(scope, receive, reply.send)
+
+    async def _reply(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
         body = _Body(receive, self.settings.most_body_bytes)
         try:
             body.refuse_announced(Headers(scope=scope))
             scope.setdefault("state", {})["identity"] = await self._admit(scope)
         except AftError as error:
-            await _refusal(error)(scope, receive, sent)
+            await _refusal(error)(scope, receive, reply.send)
             return
-        await self.app(scope, body.receive, sent)
+        await self.app(scope, body.receive, reply.send)
 
     async def _admit(self, scope: Scope) -> Identity:
         headers = Headers(scope=scope)
@@ -133,15 +142,20 @@ def _refusal(error: AftError) -> ASGIApp:
     return response
 
 
-def _with_headers(scope: Scope, send: Send, *, is_https: bool) -> Send:
-    async def sent(message: Message) -> None:
+class _Reply:
+    """An answer on its way out, given the headers that it does not bring."""
+
+    def __init__(self, scope: Scope, send: Send, *, is_https: bool) -> None:
+        self._scope, self._send, self._is_https = scope, send, is_https
+        self.has_begun = False
+
+    async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.has_begun = True
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
-                if name != "Content-Security-Policy" or scope["path"] not in PAGES_WITH_SCRIPTS:
+                if name != "Content-Security-Policy" or self._scope["path"] not in PAGES_WITH_SCRIPTS:
                     headers.setdefault(name, value)
-            if is_https:
+            if self._is_https:
                 headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-        await send(message)
-
-    return sent
+        await self._send(message)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import structlog
 from pydantic import ValidationError
@@ -19,6 +20,8 @@ from aft_api.notify.delivery import Delivery, DeliveryStatus, refused
 from aft_api.notify.message import Notification
 from aft_api.notify.outbox import Target, claim_due, oldest_receipt, question_of, settle
 from aft_api.notify.parcel import Parcel, Posted, Sender
+from aft_api.notify.retention import AT_ONCE as FORGOTTEN_AT_ONCE
+from aft_api.notify.retention import forget_arrived
 from aft_api.notify.targets import disable, disabled_reason, pause
 from aft_api.reviews.errors import ReviewNotFound
 from aft_api.reviews.repository import get_review
@@ -34,6 +37,7 @@ AT_ONCE_PER_TARGET = 4
 """Of those to one target, so that a slow one does not hold up the others."""
 SETTLE_S = 10.0
 """What a claim lasts longer than its attempt may take."""
+FORGET_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,8 @@ class Dispatcher:
     """What one attempt may take."""
     public_url: str
     """Where people reach this API."""
+    keep: timedelta
+    """How long messages are kept that have arrived."""
     clock: Clock = utc_now
     _busy: Counter[Target] = field(default_factory=Counter)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -55,6 +61,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Send until the stop is asked for; what was begun is finished, so that nobody gets it twice for that."""
         async with asyncio.TaskGroup() as sends:
+            sends.create_task(self._forget(), name="forget arrived")
             while not self.stop.is_asked:
                 self._news.clear()
                 for row in await self._claim():
@@ -63,6 +70,19 @@ class Dispatcher:
                 with suppress(Stopped, TimeoutError):
                     async with self.stop.breaks_off(), asyncio.timeout(EVERY_S):
                         await self._news.wait()  # one that ended may have let the next of its run go
+
+    async def _forget(self) -> None:
+        while not self.stop.is_asked:
+            try:
+                async with self.store.sessions.begin() as session:
+                    forgotten = await forget_arrived(session, before=self.clock() - self.keep)
+            except STORE_ERRORS:
+                log.exception("outbox_not_pruned")
+                forgotten = 0
+            if forgotten:
+                log.info("outbox_pruned", messages=forgotten)
+            if forgotten < FORGOTTEN_AT_ONCE:
+                await self.stop.sleep(FORGET_EVERY_S)
 
     async def _claim(self) -> list[OutboxRow]:
         room = AT_ONCE - self._busy.total()

@@ -71,3 +71,15 @@ class SlackBusy(AftError):
 
     def __init__(self) -> None:
         super().__init__("The click was not taken. Click again in a moment.")
+
+
+class SlackClickOpen(AftError):
+    """The click is not acted upon yet, or not as far as is known."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class SlackClickerNotTold(AftError):
+    """What became of the click could not be told to whoever clicked."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE

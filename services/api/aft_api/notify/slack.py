@@ -1,7 +1,6 @@
 """Slack messages, through Slack's own client: posted in a thread per run, edited when their question is decided."""
 
 from collections.abc import Mapping
-from json import JSONDecodeError
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
@@ -28,6 +27,9 @@ PASSING_ERRORS = frozenset({"ratelimited", "rate_limited", "internal_error", "fa
 GONE_ERRORS = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
 """What chat.update says of a message that can be edited no more."""
 
+UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)
+"""What slack_sdk raises for an answer that is no JSON, no object, or nested without end."""
+
 
 class SlackClient:
     """Slack's Web API, each call once: what failed is told, and the outbox tries again."""
@@ -45,8 +47,10 @@ class SlackClient:
             answer = await self._client.api_call(method, json=dict(body))
         except SlackApiError as error:
             return self._refusal(error)
-        except (OSError, TimeoutError, aiohttp.ClientError, JSONDecodeError, UnicodeDecodeError) as error:
+        except (OSError, TimeoutError, aiohttp.ClientError) as error:
             return try_again(f"Slack is unreachable: {type(error).__name__}: {error}")
+        except UNREADABLE as error:
+            return try_again(f"Slack's answer cannot be read: {type(error).__name__}")
         except SlackClientError as error:
             return refused(f"Slack cannot be called: {error}")
         found = answer.data
@@ -55,7 +59,8 @@ class SlackClient:
     def _refusal(self, error: SlackApiError) -> Delivery:
         response = error.response
         status = int(getattr(response, "status_code", 0) or getattr(response, "status", 0))
-        code = str(response.get("error")) if hasattr(response, "get") else "no JSON"
+        said = getattr(response, "data", None)
+        code = str(said.get("error")) if isinstance(said, dict) else "no JSON"
         if status == 429 or status >= 500 or code in PASSING_ERRORS or code == "no JSON":
             headers = {name: str(value) for name, value in response.headers.items()}
             return try_again(f"Slack answered {status} {code}", after_s=retry_after_s(headers, self._clock()))

@@ -10,7 +10,7 @@ from aft_api.db.engine import STORE_ERRORS
 from aft_api.errors import AftError
 from aft_api.notify.answer import Answers
 from aft_api.notify.delivery import Delivery
-from aft_api.notify.errors import SlackBusy
+from aft_api.notify.errors import SlackBusy, SlackClickerNotTold, SlackClickOpen
 from aft_api.notify.slack import SlackClient
 from aft_api.notify.slack_blocks import edit_view, outcome_of
 from aft_api.notify.slack_interaction import SlackClick, SlackUserNotAllowed
@@ -25,6 +25,18 @@ ACKNOWLEDGE_WITHIN_S = 2.0
 """Slack waits for three seconds, the way there and back included."""
 MOST_AT_ONCE = 100
 """Clicks that are being acted upon; whoever clicks meanwhile is told to try again."""
+NOT_YET = (
+    "Your answer is not on record yet: the store is slow. It may still come to be, and the question loses its buttons "
+    "then. As long as it has them, nobody has answered it: answer again."
+)
+STORE_AWAY = (
+    "The store does not answer, so your answer is not on record, as far as can be known. Answer again in a moment: as "
+    "long as the question has its buttons, nobody has answered it."
+)
+AFTER_ALL = "Your answer is on record now."
+
+Heard = dict[str, Any] | AftError | None
+"""What Slack hears: words for a modal, an error that it shows by its own sign, or that all is done."""
 
 
 class SlackClicks:
@@ -45,25 +57,42 @@ class SlackClicks:
             self._tasks = None
 
     async def acknowledge(self, click: SlackClick) -> dict[str, Any] | None:
-        """Begin to act on the click; what Slack is to hear, as soon as it is known and in time in any case.
+        """Act on the click; what Slack is to hear, in time in any case. None says that it has been acted upon.
+
+        Slack tells of a click once, and shows whoever clicked a sign of its own when it is not acknowledged. So nothing
+        is acknowledged that a crash could still undo.
 
         Raises:
             SlackBusy: there is no room, or the process is about to end.
+            SlackClickOpen: it is not acted upon yet, or not as far as is known.
+            SlackClickerNotTold: it was refused, and Slack did not take the words that say so.
         """
         if self._tasks is None or self._at_once >= MOST_AT_ONCE:
             raise SlackBusy
         self._at_once += 1
-        task = self._tasks.create_task(self._act(click), name="slack click")
+        is_late = asyncio.Event()
+        task = self._tasks.create_task(self._act(click, is_late), name="slack click")
         done, _ = await asyncio.wait([task], timeout=ACKNOWLEDGE_WITHIN_S)
-        return task.result() if done else None
+        heard = task.result() if done else self._not_yet(click, is_late)
+        if isinstance(heard, AftError):
+            raise heard
+        return heard
 
-    async def _act(self, click: SlackClick) -> dict[str, Any] | None:
+    def _not_yet(self, click: SlackClick, is_late: asyncio.Event) -> Heard:
+        is_late.set()
+        log.warning("slack_click_slow", review_id=click.review_id)
+        if click.channel is None:
+            return _in_modal(NOT_YET)
+        if click.choice is not None and self._tasks is not None:
+            self._tasks.create_task(self._say(click, NOT_YET), name="slack whisper")
+        return SlackClickOpen(NOT_YET)
+
+    async def _act(self, click: SlackClick, is_late: asyncio.Event) -> Heard:
         try:
             if click.user_id not in self._approvers:
                 raise SlackUserNotAllowed(click.user_id)
             if click.choice is None:
-                await self._open_modal(click)
-                return None
+                return await self._open_modal(click)
             caller = Caller(user=f"slack:{click.user_id}", channel="slack")
             await self._answers.give(click.review_id, click.choice, click.message, caller)
         except AftError as refusal:
@@ -71,32 +100,41 @@ class SlackClicks:
             return await self._say(click, str(refusal))
         except STORE_ERRORS:
             log.exception("slack_click_lost", review_id=click.review_id)
-            return await self._say(click, "The store does not answer; nothing was changed. Try again in a moment.")
+            said = await self._say(click, STORE_AWAY)
+            return said if isinstance(said, dict) else SlackClickOpen(STORE_AWAY)
         finally:
             self._at_once -= 1
-        return None
+        return await self._say(click, AFTER_ALL) if is_late.is_set() else None
 
-    async def _open_modal(self, click: SlackClick) -> None:
+    async def _open_modal(self, click: SlackClick) -> Heard:
         async with self._answers.store.reads() as session:
             review = await get_review(session, click.review_id)
         if review.status is ReviewStatus.DECIDED:
             raise ReviewAlreadyDecided(review)
         if review.status is not ReviewStatus.OPEN or not review.options or self._client is None:
-            await self._say(click, f"{outcome_of(review)} `aft review edit` answers with a repair of your own.")
-            return
+            return await self._say(click, f"{outcome_of(review)} `aft review edit` answers with a repair of your own.")
         body = {"trigger_id": click.trigger_id, "view": edit_view(review)}
         answer = await self._client.call("views.open", body)
         if isinstance(answer, Delivery):
             log.warning("slack_modal_failed", review_id=click.review_id, reason=answer.reason)
-            await self._say(click, f"The form could not be opened ({answer.reason}); `aft review edit` answers too.")
+            words = f"The form could not be opened ({answer.reason}); `aft review edit` answers too."
+            return await self._say(click, words)
+        return None
 
-    async def _say(self, click: SlackClick, words: str) -> dict[str, Any] | None:
+    async def _say(self, click: SlackClick, words: str) -> Heard:
         """Tell whoever clicked, and nobody else: in the modal, or below the message."""
         if click.channel is None:
-            return {"response_action": "errors", "errors": {"choice": words[:2000]}}
-        if self._client is not None:
-            body = {"channel": click.channel, "user": click.user_id, "text": words}
-            told = await self._client.call("chat.postEphemeral", body)
-            if isinstance(told, Delivery):
-                log.info("slack_clicker_not_told", reason=told.reason)
+            return _in_modal(words)
+        if self._client is None:
+            return SlackClickerNotTold(words)
+        told = await self._client.call(
+            "chat.postEphemeral", {"channel": click.channel, "user": click.user_id, "text": words}
+        )
+        if isinstance(told, Delivery):
+            log.info("slack_clicker_not_told", reason=told.reason)
+            return SlackClickerNotTold(words)
         return None
+
+
+def _in_modal(words: str) -> dict[str, Any]:
+    return {"response_action": "errors", "errors": {"choice": words[:2000]}}

@@ -1,4 +1,4 @@
-"""Reviews in the shapes of Agent Inbox, and its answers as our commands."""
+"""Reviews in the shapes of Agent Inbox, and its answers and those of LangChain's middleware as our commands."""
 
 import json
 from http import HTTPStatus
@@ -13,6 +13,7 @@ from aft_contracts import (
     Approve,
     Decision,
     Edit,
+    HumanDecision,
     HumanInterrupt,
     HumanInterruptConfig,
     HumanResponse,
@@ -59,7 +60,37 @@ def command_of(review: Review, response: HumanResponse) -> Approve | Edit | Reje
                 raise UnreadableResponse("A response needs its words in `args`, 1 to 4,000 characters.", field="args")
             return Respond(review_id=review.review_id, message=response.args)
         case "edit":
-            return Edit(review_id=review.review_id, repair=_edited(review, response))
+            action = response.args
+            if not isinstance(action, ActionRequest):
+                raise _no_action("args")
+            return Edit(review_id=review.review_id, repair=_edited(review, action.action, action.args, "args.action"))
+
+
+def command_of_decision(review: Review, decision: HumanDecision) -> Approve | Edit | Reject | Respond:
+    """What a decision in LangChain's words tells the run.
+
+    Raises:
+        UnreadableResponse: a response without words, an edit that is no repair, an edited action with no edit.
+    """
+    action = decision.edited_action
+    if action is not None and decision.type != "edit":
+        raise UnreadableResponse(
+            f"An edited action goes with an edit, and this is {decision.type!r}.", field="edited_action"
+        )
+    match decision.type:
+        case "approve":
+            return Approve(review_id=review.review_id, message=decision.message)
+        case "reject":
+            return Reject(review_id=review.review_id, message=decision.message)
+        case "respond":
+            if not decision.message:
+                raise UnreadableResponse("A response needs its words in `message`.", field="message")
+            return Respond(review_id=review.review_id, message=decision.message)
+        case "edit":
+            if action is None:
+                raise _no_action("edited_action")
+            repair = _edited(review, action.name, action.args, "edited_action.name")
+            return Edit(review_id=review.review_id, repair=repair, message=decision.message)
 
 
 def response_of(decision: Decision) -> HumanResponse:
@@ -81,13 +112,15 @@ def _action(repair: Repair | None) -> ActionRequest:
     return ActionRequest(action=APPLY, args=repair.model_dump(mode="json", exclude={"proposal"}))
 
 
-def _edited(review: Review, response: HumanResponse) -> Repair:
-    if not isinstance(response.args, ActionRequest) or response.args.action != APPLY:
-        raise UnreadableResponse(
-            f"An edit needs the action {APPLY!r} with the fields of a repair in `args`.", field="args.action"
-        )
+def _no_action(field: str) -> UnreadableResponse:
+    return UnreadableResponse(f"An edit needs the action {APPLY!r} with the fields of a repair in `args`.", field=field)
+
+
+def _edited(review: Review, action: str, args: dict[str, Any], field: str) -> Repair:
+    if action != APPLY:
+        raise _no_action(field)
     proposed = {} if review.proposal is None else review.proposal.model_dump(mode="json", exclude={"proposal"})
-    given = {name: _plain(value, name) for name, value in response.args.args.items()}
+    given = {name: _plain(value, name) for name, value in args.items()}
     try:
         return Repair.model_validate({**proposed, **given})
     except ValidationError as refused:

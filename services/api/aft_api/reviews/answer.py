@@ -36,12 +36,10 @@ def decision_in(command: Answering) -> Decision:
             return Decision(answer=Answer.APPROVE, message=message)
         case Edit(repair=repair, message=message):
             return Decision(answer=Answer.EDIT, repair=repair, message=message)
-        case Reject(message=message):
+        case Reject(message=message) | Stop(message=message):
             return Decision(answer=Answer.REJECT, message=message)
         case Respond(message=message):
             return Decision(answer=Answer.RESPOND, message=message)
-        case Stop():
-            return Decision(answer=Answer.REJECT)
         case Resume(answer=answer, repair=repair, message=message):
             if answer is Answer.EDIT and repair is None:
                 raise RepairNeeded

@@ -8,12 +8,12 @@ from fastapi import status as http
 from pydantic import Field
 
 from aft_api.dependencies import CallerDep, ClockDep, FleetDep, IdempotencyKey, StoreDep
-from aft_api.reviews.agent_inbox import command_of, interrupt_of
+from aft_api.reviews.agent_inbox import command_of, command_of_decision, interrupt_of
 from aft_api.reviews.errors import NoPicture
 from aft_api.reviews.picture import picture_of
 from aft_api.reviews.repository import get_review, list_reviews
 from aft_api.runs.service import give_command
-from aft_contracts import CommandRecord, Contract, HumanInterrupt, HumanResponse, Review, ReviewStatus
+from aft_contracts import CommandRecord, Contract, HumanDecisions, HumanInterrupt, HumanResponse, Review, ReviewStatus
 
 router = APIRouter(tags=["reviews"])
 ReviewId = Annotated[str, Path(description="The review's id.", max_length=200)]
@@ -86,17 +86,20 @@ async def read_interrupt(review_id: ReviewId, store: StoreDep) -> HumanInterrupt
 @router.post("/reviews/{review_id}/response", status_code=http.HTTP_202_ACCEPTED)
 async def post_response(
     review_id: ReviewId,
-    response: HumanResponse | OneResponse,
+    response: HumanResponse | OneResponse | HumanDecisions,
     store: StoreDep,
     clock: ClockDep,
     fleet: FleetDep,
     caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> CommandRecord:
-    """Answer a question in the shape of Agent Inbox: one response, alone or in a list."""
+    """Answer in the shape of Agent Inbox, one response, alone or in a list, or of LangChain's HITL middleware."""
     async with store.reads() as session:
         review = await get_review(session, review_id)
-    command = command_of(review, response[0] if isinstance(response, list) else response)
+    if isinstance(response, HumanDecisions):
+        command = command_of_decision(review, response.decisions[0])
+    else:
+        command = command_of(review, response[0] if isinstance(response, list) else response)
     accepted = await give_command(store, review.run_id, command, command_id=idempotency_key, caller=caller, clock=clock)
     fleet.hear(review.run_id)
     return accepted
