@@ -56,8 +56,8 @@ class DiagnosisReport(Contract):
     culprits: tuple[str, ...] = ()
     """Ids of the samples that were proven to do harm: those of a data verdict, and those found beside a graver one."""
     unproven: tuple[str, ...] = ()
-    """Ids of the samples that caused an alarm and were not shown to do harm. A data verdict without culprits has nothing
-    but these: there is nothing to undo."""
+    """Ids of the samples that caused an alarm and were not shown to do harm. A data verdict without culprits has
+    nothing but these: there is nothing to undo."""
     sound_step: int | None = None
     """Step of the checkpoint from which a replay came out clean, and to which the run may therefore go back; where a
     held-out score fell for no known reason, the last step that scored well; null where there is none."""

@@ -35,10 +35,10 @@ def conclude(
     """The verdict on `incident`, whose replays are judged by the detectors that found it.
 
     Clean when repeated as it was: transient. Bad again, and clean without the suspects of the step: those of them whom
-    the further trials accuse (`Trials.convicted`) caused the alarm: data. They are culprits if the step had no finite loss
-    or gradient, for then no update was possible, or if one of `harms` proves that later rows are better off without
-    them; that they no longer stand out once they are left out proves no harm. Bad even without them, or with nobody to
-    suspect: optimisation, unless `look_back` finds more. Unknown without a replay of an anomalous step, and when the
+    the further trials accuse (`Trials.convicted`) caused the alarm: data. They are culprits if the step had no finite
+    loss or gradient, for then no update was possible, or if one of `harms` proves that later rows are better off
+    without them; that they no longer stand out once they are left out proves no harm. Bad even without them, or with
+    nobody to suspect: optimisation, unless `look_back` finds more. Unknown without a replay of an anomalous step, and when the
     replays contradict each other. `base` is the step of the checkpoint that the
     replays began from; a clean one proves it sound.
     """
