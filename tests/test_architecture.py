@@ -61,6 +61,7 @@ def test_contracts_import_pydantic_and_the_standard_library_only() -> None:
     allowed = {
         "aft_contracts",
         "pydantic",
+        "pydantic_core",
         "collections",
         "datetime",
         "enum",

@@ -122,8 +122,8 @@ class Schedule(Contract):
         What was measured before it describes another course: guard and detectors begin anew there. A rollback or a ban
         alone leaves the course, and what is known of it, as it was.
         """
-        changes = [change.step for change in (*self.rates, *self.clips)] + [change.step for change in self.mix]
-        return max((change for change in changes if change <= step), default=0)
+        changes: list[RateChange | ClipChange | MixSegment] = [*self.rates, *self.clips, *self.mix]
+        return max((change.step for change in changes if change.step <= step), default=0)
 
     def with_blacklisted(
         self, sample_ids: Iterable[str], *, step: int, cause: str, diagnosis_id: str | None = None
