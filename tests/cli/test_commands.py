@@ -95,7 +95,7 @@ def test_status_lists_runs_and_shows_one(api: ScriptedApi, aft: Aft) -> None:
     ("arguments", "sent"),
     [
         (["interrupt", "r1"], {"kind": "pause"}),
-        (["stop", "r1"], {"kind": "stop", "review_id": None}),
+        (["stop", "r1"], {"kind": "stop", "review_id": None, "message": ""}),
     ],
 )
 def test_command_is_sent(api: ScriptedApi, aft: Aft, arguments: list[str], sent: dict[str, object]) -> None:

@@ -95,7 +95,7 @@ def test_tables_tell_what_the_outcomes_do(tmp_path: Path) -> None:
     publish(tmp_path / "p.jsonl", [*runs(0), *runs(1)])
     text = tables([tmp_path / "p.jsonl"])
     assert "2 seeds (0 to 1), 2 disturbed runs of aft" in text
-    found = "| `garbage_tokens` | 2 of 2 | 9 | data 2 | 2 of 2 | 2 of 2 | 0 |"
+    found = "| `garbage_tokens` | 2 of 2 | 9 | data 2 | 2 of 2 | 2 of 2 | 0 | 0 |"
     assert f"{found} 2 of 2 | 1.000, at most 1.000 | 2 without a loss |" in text
     assert f"| {PEER} | 2 of 2 | 1 | 0 | 2 of 2 | 0 | 0 in 352 | 0 in 72 |" in text
     assert tables([]) == f"{NONE_YET}\n"
