@@ -60,8 +60,8 @@ def account(**changes: Any) -> Account:
             committed(11, 2, 90), committed(12, 2, 100),
         ],
         "diagnoses": [
-            {"verdict": "state", "anomalies": [{"step": 96}, {"step": 95}], "culprits": [], "unproven": [], "repair": None, "reasons": ["so"],
-             "replay_seconds": 1.5},
+            {"verdict": "state", "anomalies": [{"step": 96}, {"step": 95}], "culprits": [], "unproven": [],
+             "repair": None, "reasons": ["so"], "replay_seconds": 1.5},
         ],
     }  # fmt: skip
     return Account(**facts | changes)
