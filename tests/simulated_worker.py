@@ -244,6 +244,10 @@ def _window_result(spec: WindowSpec, done: list[StepRecord]) -> WindowResult:
     )
 
 
+def _is_empty(view: JobView[Any]) -> bool:
+    return view.status is JobStatus.CANCELLED and view.result.end_step == view.result.start_step
+
+
 def _problem(status: int, code: str) -> Response:
     problem = Problem(title=code, status=status, code=code, detail=f"simulated {code}")
     return Response(problem.model_dump_json(), status_code=status, media_type="application/problem+json")
@@ -340,7 +344,7 @@ def simulated_app(worker: SimulatedWorker) -> FastAPI:
         known = worker.jobs.get(job_id)
         if known is not None and known.spec_hash != asked.spec_hash:
             return _problem(409, "spec_conflict")
-        if known is None or known.status is JobStatus.FAILED:
+        if known is None or known.status is JobStatus.FAILED or _is_empty(known):
             worker.jobs[job_id] = JobView(job_id=job_id, spec_hash=asked.spec_hash, status=JobStatus.ACCEPTED)
             task = asyncio.create_task(worker.work(kind, asked))
             worker._tasks.add(task)

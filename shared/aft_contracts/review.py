@@ -102,7 +102,7 @@ class Review(Contract):
     proposal: Repair | None
     """What approving would do; None when approving just goes on."""
     evidence: Evidence | None = None
-    """What happened; None for a review from before evidence was kept."""
+    """What happened; None where the question is not about the course of training, or is from before this was kept."""
     options: tuple[Option, ...] = ()
     """The ways to answer that were thought of; an edit or a response of one's own is another."""
     recommended: str | None = None

@@ -32,5 +32,7 @@ class State(TypedDict, total=False):
     """The last answer."""
     complete: bool
     """Whether the last step has been trained."""
+    blocked: bool
+    """Whether the last job failed until a human was asked to mend the cause; after the answer it is tried again."""
     outcome: str
     """`succeeded`, `stopped` or empty while the loop goes on."""

@@ -50,13 +50,20 @@ def answer_open_reviews(system: System) -> None:
 
 
 def _answer(system: System, review: dict[str, Any]) -> None:
-    proposal, path = review["proposal"], f"/runs/{review['run_id']}"
-    assert proposal["kind"] == "blacklist", json.dumps(review)
-    run = system.ask("GET", path).json()
-    back_to = max(0, run["step"] - 2 * run["spec"]["window"]["steps"])
-    repair = {**proposal, "kind": "rollback", "rollback_to_step": back_to, "reasons": ["begin again without it"]}
-    body = {"kind": "resume", "review_id": review["review_id"], "answer": "edit", "repair": repair}
+    path = f"/runs/{review['run_id']}"
+    if review["proposal"] is None:  # a disk that was full for long, and that has room again by now
+        body = {"kind": "resume", "review_id": review["review_id"]}
+    else:
+        body = _rollback(review, system.ask("GET", path).json())
     # One key for one answer: to say it again after a lost response is no second answer.
     key = {"Idempotency-Key": review["review_id"]}
     told = system.ask("POST", f"{path}/commands", json=body, headers=key)
     assert told.status_code == 202, told.text
+
+
+def _rollback(review: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    proposal = review["proposal"]
+    assert proposal["kind"] == "blacklist", json.dumps(review)
+    back_to = max(0, run["step"] - 2 * run["spec"]["window"]["steps"])
+    repair = {**proposal, "kind": "rollback", "rollback_to_step": back_to, "reasons": ["begin again without it"]}
+    return {"kind": "resume", "review_id": review["review_id"], "answer": "edit", "repair": repair}

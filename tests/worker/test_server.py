@@ -394,3 +394,27 @@ def test_a_run_that_cannot_be_loaded_says_why_and_frees_its_slot(worker: httpx.C
 def test_unknown_addresses_are_problems_too(worker: httpx.Client) -> None:
     assert refusal(worker.get("/nothing")) == (404, "not_found")
     assert refusal(worker.delete("/worker")) == (405, "not_served")
+
+
+def test_a_window_that_was_cancelled_before_its_first_step_is_trained_when_it_is_put_again(
+    make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    with serving(tmp_path / "root") as worker:
+        load(worker, make_spec())
+        file = tmp_path / "root/r/jobs/windows/r%3A0%3A0.json"
+        put(worker, window(steps=3))
+        accepted = json.loads(file.read_text())
+        ended(worker, "/windows/r:0:0")
+    for committed in (tmp_path / "root/r/checkpoints/0").iterdir():
+        if committed.name != "0":
+            (committed / "manifest.json").unlink()
+    accepted["view"] |= {"status": "accepted", "progress": [], "result": None, "step": None}
+    file.write_text(json.dumps({**accepted, "cancel_requested": True}))
+    with serving(tmp_path / "root") as worker:
+        load(worker, make_spec())
+        put(worker, window(steps=3))
+        empty = ended(worker, "/windows/r:0:0")
+        assert (empty["status"], empty["result"]["end_step"]) == ("cancelled", 0)
+        put(worker, window(steps=3))
+        view = ended(worker, "/windows/r:0:0")
+        assert (view["status"], view["result"]["end_step"]) == ("committed", 3)

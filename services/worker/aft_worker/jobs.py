@@ -32,7 +32,7 @@ class Jobs:
         self._active: dict[tuple[str, str], Job] = {}
 
     def put(self, kind: JobKind, job_id: str, request: JobRequest[Any]) -> JobView[Any]:
-        """Accepts a job, or says where it stands; one that failed is done again."""
+        """Accepts a job, or says where it stands; one that failed, or was cancelled before it began, is done again."""
         run_id = request.spec.run_id
         if getattr(request.spec, kind.id_field) != job_id:
             raise InvalidId(f"{kind.id_field} in the body is not {job_id!r}, the id in the address.")
@@ -47,7 +47,7 @@ class Jobs:
             accepted = stored_type(kind)(
                 request=request,
                 view=JobView(job_id=job_id, spec_hash=request.spec_hash, status=JobStatus.ACCEPTED),
-                cancel_requested=known is not None and known.cancel_requested,
+                cancel_requested=known is not None and known.cancel_requested and known.view.status not in ENDED,
             )
             self._store.write(kind, run_id, accepted)
             self._submit(kind, accepted, held)
@@ -95,9 +95,9 @@ class Jobs:
                     job.is_dropped = True
 
     def _stands(self, kind: JobKind, view: JobView[Any]) -> bool:
-        """Whether a known job is not to be done again: it is under way, or it ended otherwise than by failing."""
+        """Whether a known job is not to be done again: it is under way, or something came of it."""
         if view.status in ENDED:
-            return view.status is not JobStatus.FAILED
+            return view.status is not JobStatus.FAILED and not _is_empty(view)
         job = self._active.get((kind.name, view.job_id))
         return job is not None and not job.is_dropped
 
@@ -197,3 +197,9 @@ class Jobs:
             # A released run's job may have been put anew before the thread came to drop it.
             if self._active.get(key) is job:
                 del self._active[key]
+
+
+def _is_empty(view: JobView[Any]) -> bool:
+    """Whether it is a window that was cancelled before its first step: nothing is lost by training it after all."""
+    result = view.result
+    return view.status is JobStatus.CANCELLED and result is not None and result.end_step == result.start_step

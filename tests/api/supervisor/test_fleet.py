@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
@@ -10,8 +11,8 @@ from sqlalchemy import select, text, update
 from aft_api.db.engine import Store, open_store
 from aft_api.db.tables import RunRow
 from aft_api.runs.leases import claim_runs
-from tests.api.conftest import Api, running_api, settings_for
-from tests.simulated_worker import SimulatedWorker
+from tests.api.conftest import Api, running_api, serving, settings_for
+from tests.simulated_worker import SimulatedWorker, simulated_app
 
 pytestmark = pytest.mark.anyio
 LONG_LEASE_S = 60.0
@@ -53,6 +54,31 @@ async def test_stopped_process_hands_its_long_window_over_at_once(
         run = await second.until(run_id, "succeeded")
     assert worker.windows == [f"{run_id}:0:0", f"{run_id}:0:1"]
     assert run["step"] == 20
+
+
+async def test_a_drive_that_does_not_come_to_an_end_is_broken_off_at_the_deadline(
+    tmp_path: Path, database_url: str | None, worker: SimulatedWorker
+) -> None:
+    honest, released, goes_on = simulated_app(worker), asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] == "DELETE":
+            released.set()
+            await goes_on.wait()
+        await honest(scope, receive, send)
+
+    async with serving(app) as url:  # type: ignore[arg-type]
+        settings = settings_for(tmp_path, database_url, url, drain_s=0.5)
+        async with running_api(settings, worker) as first:
+            run_id = await first.start(optim={"steps": 10, "batch_size": 4})
+            async with asyncio.timeout(20):
+                await released.wait()
+            began_s = time.monotonic()
+        assert 0.5 <= time.monotonic() - began_s < 4.0, "the worker would have been waited for for forty seconds"
+        goes_on.set()
+        async with running_api(settings, worker) as second:
+            await second.until(run_id, "succeeded", within_s=settings.lease_s)
+    assert worker.windows == [f"{run_id}:0:0"]
 
 
 async def test_a_killed_embedded_process_is_followed_at_once(

@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import Response
@@ -43,6 +44,28 @@ async def test_healthy_run_trains_every_window_once_and_succeeds(api: Api) -> No
     assert run["export"]["adapter_path"] == "/adapters/x"
     assert await api.events(run_id, "anomaly_detected") == []
     assert api.worker.runs == {}
+
+
+async def test_the_intent_of_a_window_is_in_the_store_before_the_worker_is_asked(
+    tmp_path: Path, database_url: str | None, worker: SimulatedWorker
+) -> None:
+    honest, known = simulated_app(worker), {}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] == "PUT" and scope["path"].startswith("/v1/windows/"):
+            window_id = scope["path"].rsplit("/", 1)[1]
+            windows = (await api.client.get(f"/runs/{window_id.split(':')[0]}/windows")).json()["windows"]
+            known[window_id] = [(window["window_id"], window["status"]) for window in windows][-1]
+        await honest(scope, receive, send)
+
+    settings = settings_for(tmp_path, database_url, "")
+    async with (
+        serving(app) as url,  # type: ignore[arg-type]
+        running_api(settings.model_copy(update={"worker_urls": (url,)}), worker) as api,
+    ):
+        run_id = await api.start(optim={"steps": 20, "batch_size": 4})
+        await api.until(run_id, "succeeded")
+    assert known == {f"{run_id}:0:{index}": (f"{run_id}:0:{index}", "accepted") for index in range(2)}
 
 
 async def test_refused_poison_is_named_proven_blacklisted_and_never_loaded_again(api: Api) -> None:

@@ -100,6 +100,20 @@ async def test_queued_run_is_not_driven_and_can_be_stopped(tmp_path: Path, yard:
         assert queued not in worker.fences, "no worker has heard of it"
 
 
+async def test_run_that_lost_its_worker_in_its_first_window_can_be_stopped(tmp_path: Path, yard: Yard) -> None:
+    worker = SimulatedWorker()
+    worker.step_s = 0.5
+    async with running_api(settings(tmp_path, None, await yard.open(worker), lost_s=1.0), worker) as api:
+        run_id = await api.start(**SHORT)
+        while not worker.jobs:
+            await api.run(run_id)
+        await yard.shut("simulated")
+        await api.until(run_id, "queued")
+        await api.command(run_id, "stop")
+        run = await api.until(run_id, "stopped")
+        assert (run["step"], run["problem"]) == (0, None)
+
+
 async def test_parked_run_keeps_its_slot_until_somebody_needs_it(tmp_path: Path, yard: Yard) -> None:
     worker = SimulatedWorker(slots=1)
     worker.poison = {EARLY_POISON}

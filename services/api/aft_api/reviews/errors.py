@@ -44,7 +44,8 @@ class NoPicture(AftError):
 
     def __init__(self, review_id: str) -> None:
         super().__init__(
-            f"Review {review_id} was asked before evidence was kept with questions; its diagnosis has the figures.",
+            f"Review {review_id} has no losses to show: it is not about the course of training, or was asked before "
+            "evidence was kept with questions.",
             review_id=review_id,
         )
 

@@ -17,6 +17,7 @@ from aft_contracts import (
     Replay,
     ReplayFigures,
     Review,
+    ReviewPolicy,
     ReviewStatus,
     RunSpec,
     StepRecord,
@@ -50,9 +51,8 @@ def review_id_of(diagnosis_id: str) -> str:
 
 def write_question(report: DiagnosisReport, repair: Repair, spec: RunSpec, moment: Moment) -> Review:
     """The review that asks a human about `repair`, an escalation."""
-    review_id, policy = review_id_of(report.diagnosis_id), spec.reviews
+    review_id = review_id_of(report.diagnosis_id)
     options = options_of(review_id, repair.proposal, spec, step=moment.step)
-    names = {option.name for option in options}
     return Review(
         review_id=review_id,
         run_id=report.run_id,
@@ -62,12 +62,22 @@ def write_question(report: DiagnosisReport, repair: Repair, spec: RunSpec, momen
         evidence=evidence_of(report, moment),
         options=options,
         recommended=options[0].name,
-        answered_by=policy.answered_by,
-        deadline_at=None if policy.deadline_s is None else moment.now + timedelta(seconds=policy.deadline_s),
-        on_deadline=policy.on_deadline if policy.on_deadline in names else OnDeadline.HOLD,
+        answered_by=spec.reviews.answered_by,
+        deadline_at=deadline_of(spec.reviews, moment.now),
+        on_deadline=on_deadline_of(spec.reviews, options),
         status=ReviewStatus.OPEN,
         created_at=moment.created_at,
     )
+
+
+def deadline_of(policy: ReviewPolicy, now: datetime) -> datetime | None:
+    """Until when an answer is waited for; None waits for ever."""
+    return None if policy.deadline_s is None else now + timedelta(seconds=policy.deadline_s)
+
+
+def on_deadline_of(policy: ReviewPolicy, options: Sequence[Option]) -> OnDeadline:
+    """What happens then: an option that is not offered cannot be taken."""
+    return policy.on_deadline if policy.on_deadline in {option.name for option in options} else OnDeadline.HOLD
 
 
 def options_of(review_id: str, proposal: Repair | None, spec: RunSpec, *, step: int) -> tuple[Option, ...]:

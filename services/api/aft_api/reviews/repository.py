@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, select, tuple_, update
+from sqlalchemy import CursorResult, exists, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
@@ -74,6 +74,18 @@ async def asked_last(session: AsyncSession, run_id: str) -> str | None:
         .limit(1)
     )
     return review_id
+
+
+async def count_decided(session: AsyncSession, run_id: str) -> int:
+    """How many of the run's questions have been answered."""
+    decided = select(func.count()).where(ReviewRow.run_id == run_id, ReviewRow.status == ReviewStatus.DECIDED)
+    return int(await session.scalar(decided) or 0)
+
+
+async def is_open(session: AsyncSession, review_id: str) -> bool:
+    """Whether this question has been asked and still waits for its answer."""
+    waits = select(exists().where(ReviewRow.review_id == review_id, ReviewRow.status == ReviewStatus.OPEN))
+    return bool(await session.scalar(waits))
 
 
 async def decide(

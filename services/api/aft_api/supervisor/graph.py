@@ -28,14 +28,19 @@ def build_loop(saver: BaseCheckpointSaver[str]) -> Loop:
     graph.add_node("curriculum", curriculum)
     graph.add_node("finish", finish)
     graph.add_edge(START, "train")
-    graph.add_edge("train", "monitor")
+    graph.add_conditional_edges("train", after_train, ["monitor", "human_review"])
     graph.add_conditional_edges("monitor", after_monitor, ["forensic", "curriculum"])
     graph.add_edge("forensic", "planner")
     graph.add_conditional_edges("planner", after_planner, ["human_review", "train"])
     graph.add_conditional_edges("human_review", after_human_review, ["train", "finish"])
     graph.add_conditional_edges("curriculum", after_curriculum, ["train", "finish", "forensic"])
-    graph.add_edge("finish", END)
+    graph.add_conditional_edges("finish", after_finish, ["human_review", END])
     return graph.compile(checkpointer=saver, interrupt_before=["train"])
+
+
+def after_train(state: State) -> str:
+    """A window that could not be committed waits for a human, every other one is judged."""
+    return "human_review" if state.get("blocked") else "monitor"
 
 
 def after_monitor(state: State) -> str:
@@ -55,6 +60,13 @@ def after_human_review(state: State) -> str:
 
 def after_curriculum(state: State) -> str:
     """The next window, until the last step is trained or the run is stopped; a score that fell is looked into."""
-    if not state["verdict"]["healthy"] and not state.get("outcome"):
+    if state.get("outcome"):
+        return "finish"  # from anywhere: a run that is stopped in its first window has no verdict yet
+    if not state["verdict"]["healthy"]:
         return "forensic"
-    return "finish" if state.get("outcome") or state.get("complete") else "train"
+    return "finish" if state.get("complete") else "train"
+
+
+def after_finish(state: State) -> str:
+    """The end, unless what was trained could not be exported."""
+    return "human_review" if state.get("blocked") else END

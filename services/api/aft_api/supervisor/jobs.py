@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from aft_api.answers import JobSpec, Misfit, job_misfit, load_misfit
-from aft_api.db.fence import LeaseLost
 from aft_api.runs.events import record
 from aft_api.runs.repository import get_run, note_run
 from aft_api.supervisor.ports import Ports, RunFailed
@@ -26,7 +25,10 @@ RETRY_CODES = frozenset({"run_not_loaded", "no_free_slot", "job_not_found"})
 """Answers of a worker that is well but not ready: it restarted, or other runs fill it."""
 
 MAX_ATTEMPTS = 5
-"""Attempts at one job that a worker answers with a failure or with nonsense."""
+"""Attempts at one job that a worker answers with a failure or nonsense; then the run fails, or a human is asked."""
+
+TOLD_AFTER = 5
+"""Times in a row that a worker is not ready, after which the run says so; it goes on waiting."""
 
 OnView = Callable[[JobView[Contract]], Awaitable[None]]
 
@@ -49,9 +51,10 @@ async def run_job(
     Nothing is held open meanwhile: the worker's feed wakes us, and then the job is asked.
 
     Raises:
-        JobFailed: the worker says that it failed, refuses it, or answers what cannot be.
+        JobFailed: the worker says that it failed, refuses it, or answers what cannot be. A `stale_fence` is a refusal
+            like any other here: whoever writes it down learns from the store whether the lease is lost.
         RunFailed: the worker cannot load the run.
-        LeaseLost: the worker has seen a newer owner of the run.
+        LeaseLost: the run has a newer owner.
         Stopped: the process is to end; the job goes on at the worker, and is asked for again by the next.
     """
     async with ports.stop.breaks_off():
@@ -61,21 +64,23 @@ async def run_job(
 async def _patiently(
     ports: Ports, run_id: str, kind: JobKind, job_id: str, spec: JobSpec, on_view: OnView | None
 ) -> JobView[Contract]:
+    refusals = 0
     while True:
         try:
             view = await _ended(ports, run_id, kind, job_id, spec, on_view)
         except WorkerUnreachable as error:
             ports.known.is_loaded = False
-            await _note_unreachable(ports, run_id, error)
+            await _note_trouble(ports, run_id, EventKind.WORKER_UNREACHABLE, error.problem)
             async with ports.turn.let_others():
                 await ports.feed.reached(at_least_s=ports.settings.retry_s, at_most_s=ports.settings.poll_s)
             continue
         except WorkerRefused as error:
             ports.known.is_loaded = False
-            if error.reported.code == "stale_fence":
-                raise LeaseLost(run_id) from error
             if error.reported.code not in RETRY_CODES:
                 raise JobFailed(error.reported) from error
+            refusals += 1
+            if refusals % TOLD_AFTER == 0:
+                await _note_trouble(ports, run_id, EventKind.WORKER_NOTE, error.reported)
         except WorkerAnswerInvalid as error:
             raise JobFailed(error.problem) from error
         else:
@@ -109,9 +114,12 @@ async def patient_job(ports: Ports, run_id: str, kind: JobKind, job_id: str, spe
 
 
 async def pause_after(ports: Ports, attempts: int) -> None:
-    """Wait before the next attempt, twice as long after each: a disk that is full now may not be in a while."""
+    """Wait before the next attempt, twice as long after each: a disk that is full now may not be in a while.
+
+    After a human has answered it begins anew.
+    """
     async with ports.stop.breaks_off(), ports.turn.let_others():
-        await asyncio.sleep(ports.settings.retry_s * 2 ** (attempts - 1))
+        await asyncio.sleep(ports.settings.retry_s * 2 ** ((attempts - 1) % MAX_ATTEMPTS))
 
 
 async def _ended(
@@ -177,15 +185,16 @@ async def _note_failure(ports: Ports, run_id: str, job_id: str, attempts: int, p
         )  # fmt: skip
 
 
-async def _note_unreachable(ports: Ports, run_id: str, error: WorkerUnreachable) -> None:
+async def _note_trouble(ports: Ports, run_id: str, kind: EventKind, problem: Problem) -> None:
+    """Let the run say what its worker keeps it waiting with, once for as long as that lasts."""
     ports.known.is_clear = False
     async with ports.store.sessions.begin() as session:
         row = await get_run(session, run_id, for_update=True)
         if row.problem is None:
-            row.problem = error.problem.model_dump(mode="json")
+            row.problem = problem.model_dump(mode="json")
             await record(
-                session, run_id, EventKind.WORKER_UNREACHABLE, str(error),
-                key=ports.clock().isoformat(), clock=ports.clock, step=row.step, url=ports.worker.base_url,
+                session, run_id, kind, problem.detail, key=ports.clock().isoformat(), clock=ports.clock,
+                step=row.step, url=ports.worker.base_url,
             )  # fmt: skip
 
 

@@ -13,9 +13,12 @@ from aft_api.runs.commands import pending_commands, settle_command
 from aft_api.runs.schedules import add_schedule, latest_schedule
 from aft_api.runs.windows import get_window, intend_window
 from aft_contracts import (
+    Approve,
     CommandRecord,
     JobStatus,
     Pause,
+    Reject,
+    Respond,
     Resume,
     RunSpec,
     Schedule,
@@ -25,6 +28,8 @@ from aft_contracts import (
     WindowSpec,
     window_id_of,
 )
+
+_UNCHANGED = "goes on unchanged from step {step}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,8 @@ class Planned:
 
     window: WindowSpec
     result: WindowResult | None = None
+    attempts: int = 0
+    """Attempts at it that have failed."""
 
 
 def place_of(state: State, schedule: Schedule) -> Place:
@@ -64,10 +71,12 @@ async def plan_window(session: AsyncSession, run_id: str, spec: RunSpec, state: 
     schedule = await latest_schedule(session, run_id)
     intended = await get_window(session, place_of(state, schedule).window_id(run_id))
     if intended is not None:
+        await _settle_go_ons(session, run_id, step=intended.start_step, clock=clock)
         is_committed = intended.status == JobStatus.COMMITTED
         return Planned(
             window=WindowSpec.model_validate(intended.spec),
             result=WindowResult.model_validate(intended.result) if is_committed else None,
+            attempts=intended.attempts,
         )
     schedule = await _carry_out_commands(session, run_id, spec, state, schedule, clock)
     place = place_of(state, schedule)
@@ -85,6 +94,15 @@ async def plan_window(session: AsyncSession, run_id: str, spec: RunSpec, state: 
     )
     await intend_window(session, window, clock)
     return Planned(window=window)
+
+
+async def _settle_go_ons(session: AsyncSession, run_id: str, *, step: int, clock: Clock) -> None:
+    """Carry out the answers that change nothing, so that the window which was asked about is not ended for them."""
+    for record in await pending_commands(session, run_id):
+        if isinstance(record.command, Approve | Reject | Respond | Resume) and record.command.review_id is not None:
+            review = await get_review(session, record.command.review_id)
+            if agreed_repair(review) is None:
+                await settle_command(session, record, _UNCHANGED.format(step=step), step=step, clock=clock)
 
 
 async def _carry_out_commands(
@@ -115,7 +133,7 @@ async def _carried_out(
         review = await get_review(session, record.command.review_id)
         repair = agreed_repair(review)
         if repair is None:
-            return schedule, f"goes on unchanged from step {step}"
+            return schedule, _UNCHANGED.format(step=step)
         holds_from = step if repair.rollback_to_step is None else repair.rollback_to_step
         changed = apply_repair(
             schedule, repair, step=step, cause=cause, spec=spec.optim, diagnosis_id=review.diagnosis_id

@@ -1,9 +1,10 @@
 """The workers that this control plane knows, and which of them has a run."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
@@ -30,6 +31,8 @@ from aft_contracts import (
 AnswerT = TypeVar("AnswerT")
 NOWHERE = "http://127.0.0.1:9"
 """Address of the worker of a run that never had one; nothing listens there."""
+ASK_NEXT_AFTER_S = 2.0
+"""How long a worker may be silent before another is asked the same, in seconds: nobody waits for one that hangs."""
 
 
 class SpecRefused(AftError):
@@ -158,16 +161,28 @@ class Workers:
             )
         return shown
 
-    async def _first_answer(self, ask: Callable[[WorkerClient], Awaitable[AnswerT]]) -> AnswerT | None:
-        """What the first worker that answers says; None when none does."""
-        for worker in await self.clients(first=None):
-            try:
-                return await ask(worker)
-            except WorkerRefused as error:
-                raise SpecRefused(error.reported) from error
-            except (WorkerUnreachable, WorkerAnswerInvalid):
-                continue
-        return None
+    async def _first_answer(self, ask: Callable[[WorkerClient], Coroutine[Any, Any, AnswerT]]) -> AnswerT | None:
+        """What the first worker that answers says; None when none does. While one is silent the next is asked too."""
+        left, asked = await self.clients(first=None), set[asyncio.Task[AnswerT]]()
+        try:
+            while left or asked:
+                if left:
+                    asked.add(asyncio.create_task(ask(left.pop(0))))
+                done, asked = await asyncio.wait(
+                    asked, timeout=ASK_NEXT_AFTER_S if left else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    try:
+                        return task.result()
+                    except WorkerRefused as error:
+                        raise SpecRefused(error.reported) from error
+                    except (WorkerUnreachable, WorkerAnswerInvalid):
+                        continue
+            return None
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
 
     async def _known_urls(self) -> list[str]:
         async with self.store.reads() as session:

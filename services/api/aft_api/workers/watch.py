@@ -19,7 +19,7 @@ from aft_contracts import Heartbeat
 
 log = structlog.get_logger()
 LOOK_WITHIN_S = 5.0
-"""Longest look at one worker: one that hangs must not make the others seem silent."""
+"""Longest look at one worker."""
 
 
 @dataclass(kw_only=True)
@@ -36,6 +36,8 @@ class Watch:
     _asked: set[str] = field(default_factory=set)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _silent: set[str] = field(default_factory=set)
+    _looks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    """Looks that have not come to an end, by the worker's URL."""
     _has_looked: bool = False
     _steady_since_s: float = 0.0
 
@@ -43,15 +45,18 @@ class Watch:
         """Look at the workers again and again, until the stop is asked for."""
         loop = asyncio.get_running_loop()
         self._steady_since_s = looked_s = loop.time()
-        while not self.stop.is_asked:
-            if loop.time() - looked_s > 3 * self.settings.worker_look_s + LOOK_WITHIN_S:
-                # We were frozen or the store was away: that workers seem silent may be our own deafness.
-                self._steady_since_s = loop.time()
-            looked_s = loop.time()
-            await self._look_at_all()
-            if loop.time() - self._steady_since_s >= self.settings.worker_lost_s:
-                await self._lose_silent()
-            await self._next_look()
+        async with asyncio.TaskGroup() as tasks:
+            while not self.stop.is_asked:
+                if loop.time() - looked_s > 3 * self.settings.worker_look_s + LOOK_WITHIN_S:
+                    # We were frozen or the store was away: that workers seem silent may be our own deafness.
+                    self._steady_since_s = loop.time()
+                looked_s = loop.time()
+                await self._look_at_all(tasks)
+                if loop.time() - self._steady_since_s >= self.settings.worker_lost_s:
+                    await self._lose_silent()
+                await self._next_look()
+            for look in self._looks.values():
+                look.cancel()
 
     def look_soon(self, url: str) -> None:
         """Look at a worker now: it has something to let go of, and somebody waits for that."""
@@ -84,10 +89,15 @@ class Watch:
         finally:
             self._woken.clear()
 
-    async def _look_at_all(self) -> None:
+    async def _look_at_all(self, tasks: asyncio.TaskGroup) -> None:
+        """Look at each worker that is not being looked at; one that hangs must not make the others seem silent."""
         urls = {url.rstrip("/") for url in self.workers.urls} | self._asked
-        self._asked = set()
-        await asyncio.gather(*(self._look_at(url) for url in urls))
+        self._asked &= set(self._looks)
+        for url in urls - set(self._looks):
+            self._looks[url] = tasks.create_task(self._look_at(url), name=f"look at {url}")
+        if self._looks:
+            await asyncio.wait(self._looks.values(), timeout=self.settings.worker_look_s)
+        self._looks = {url: look for url, look in self._looks.items() if not look.done()}
         self._has_looked = True
 
     async def _look_at(self, url: str) -> None:

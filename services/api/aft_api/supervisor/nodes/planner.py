@@ -8,14 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aft_api.healing.course import apply_repair
 from aft_api.healing.planner import Course, IncidentHistory, plan_repair
 from aft_api.healing.probation import probation_ends
-from aft_api.notify.outbox import announce
 from aft_api.reviews.question import PICTURE_STEPS, Moment, review_id_of, write_question
-from aft_api.reviews.repository import ask, database_now
+from aft_api.reviews.repository import database_now
 from aft_api.runs.diagnoses import choose_repair, chosen_repair, earlier_repairs, get_diagnosis, list_diagnoses
 from aft_api.runs.events import record
-from aft_api.runs.repository import get_run, note_run
+from aft_api.runs.repository import get_run
 from aft_api.runs.schedules import add_schedule, latest_schedule
 from aft_api.runs.windows import checkpoint_steps, lineage_steps
+from aft_api.supervisor.asking import put_question
 from aft_api.supervisor.ports import Ports
 from aft_api.supervisor.probation import fail_probations
 from aft_contracts import (
@@ -125,14 +125,4 @@ async def _ask_human(
 ) -> None:
     steps = await lineage_steps(session, report.run_id, schedule, before_step=step, at_least=PICTURE_STEPS)
     moment = Moment(step=step, steps=steps, now=await database_now(session, ports.store), created_at=ports.clock())
-    review = write_question(report, repair, spec, moment)
-    if await ask(session, review):
-        await note_run(session, report.run_id, review_id=review.review_id)
-        await record(
-            session, report.run_id, EventKind.REVIEW_REQUESTED, review.question,
-            key=review.review_id, clock=ports.clock, step=step, review_id=review.review_id,
-        )  # fmt: skip
-        await announce(
-            session, report.run_id, EventKind.REVIEW_REQUESTED, review.question,
-            key=review.review_id, clock=ports.clock, review=review,
-        )  # fmt: skip
+    await put_question(session, ports, write_question(report, repair, spec, moment), step=step)
