@@ -63,10 +63,10 @@ class Harm:
             return f"No later row can be compared with and without {who}."
         if math.isinf(self.gain_nats):
             return f"With {who} applied, later rows have no finite loss; without, they have."
-        judged = f"{self.z:.1f} standard errors, {'harm' if self.is_proven else 'which proves no harm'}"
+        judged = "harm" if self.is_proven else "no proof of harm"
         return (
-            f"Without {who}, {self.rows} later rows lost {1e3 * self.gain_nats:.2g} mnats, and "
-            f"{1e3 * self.placebo_nats:.2g} without ordinary rows in their place: {judged}."
+            f"Without {who} the mean loss of {self.rows} later rows is {1e3 * self.gain_nats:.2g} mnats lower, and "
+            f"without ordinary rows {1e3 * self.placebo_nats:.2g}, {self.z:.1f} standard errors apart: {judged}."
         )
 
 
