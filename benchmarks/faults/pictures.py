@@ -114,13 +114,14 @@ def _verdict(seen: Seen) -> Figure:
         axes.plot(*zip(*points, strict=True), color=colour, linewidth=2, marker="o", label=label)
     rows = [(first, sample.loss) for sample in seen.steps[first].samples]
     axes.plot(*zip(*rows, strict=True), "_", color=INK, markersize=14, label="rows of the anomalous step")
-    culprit = next(one for one in report.suspects if one.sample_id in report.culprits)
+    named = (*report.culprits, *report.unproven)
+    culprit = next(one for one in report.suspects if one.sample_id in named)
     axes.annotate(
         f"{culprit.sample_id}, {culprit.score:.1f} robust deviations out", (first, culprit.loss),
         xytext=(-12, 0), textcoords="offset points", ha="right", va="center", color=INK,
     )  # fmt: skip
     axes.set_title(
-        f"Verdict {report.verdict}: {', '.join(report.culprits)} "
+        f"Verdict {report.verdict}: {', '.join(named)} "
         f"({len(report.replays)} replays, {report.replay_steps} steps)",
         loc="left", color=INK, fontsize=11,
     )  # fmt: skip
