@@ -259,10 +259,11 @@ def test_replay_masks_the_suspects_alone_and_leaves_the_live_state(
 
 
 def test_an_unguarded_replay_applies_what_the_guard_withheld(make_spec: MakeSpec, open_session: OpenSession) -> None:
-    detection = {"min_steps": 4, "history_steps": 8, "loss_z": 1e-6, "max_rejections": 1000}
-    session = open_session(make_spec(detection=detection))
+    detection = {"min_steps": 4, "history_steps": 8, "loss_z": 1e-6, "grad_norm_z": 1e-6, "max_rejections": 1000}
+    optim = {"steps": 40, "batch_size": 4, "learning_rate": 1e-3, "warmup_steps": 2}
+    session = open_session(make_spec(detection=detection, optim=optim))
     steps = trained(session, 8, 16).metrics.steps
-    refused = next(step.step for step in steps if step.withheld is Withheld.LOSS)
+    refused = next(step.step for step in steps if step.withheld in (Withheld.LOSS, Withheld.GRAD_NORM))
     spec = AnalysisSpec(
         analysis_id="a",
         run_id="run",

@@ -1,6 +1,5 @@
 """train: dispatches one window, waits for it, and stores what it did."""
 
-import time
 from typing import Any
 
 from langgraph.runtime import Runtime
@@ -26,9 +25,6 @@ from aft_contracts import (
     WindowResult,
     WindowSpec,
 )
-
-PROGRESS_EVERY_S = 1.0
-"""How often a window's progress is written at most: quick steps need no transaction each."""
 
 
 async def train(state: State, runtime: Runtime[Ports]) -> State:
@@ -62,17 +58,16 @@ async def _train_window(ports: Ports, planned: Planned) -> WindowResult | str:
             if await is_open(session, asked):  # this node ran before and was cut off after its transaction
                 return asked
     noted: tuple[JobStatus, int] | None = None
-    noted_at_s = time.monotonic()
 
     async def on_view(view: JobView[Any]) -> None:
-        nonlocal noted, noted_at_s
+        nonlocal noted
         if view.status is JobStatus.ACCEPTED:
             return  # as the window's row says already; commands were looked for when it was planned
         stands = view.status, len(view.progress)
-        if stands != noted and time.monotonic() - noted_at_s >= PROGRESS_EVERY_S:
+        if stands != noted:
             async with ports.store.sessions.begin() as session:
                 await note_progress(session, spec.window_id, view)
-            noted, noted_at_s = stands, time.monotonic()
+            noted = stands
         async with ports.store.reads() as session:
             told = await pending_commands(session, spec.run_id)
         if told:  # commands hold from the next step boundary: end the window there
