@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.command import run
-from benchmarks.faults.base_model import FOLDER
+from benchmarks.faults.base_model import FOLDER, base_model
 from benchmarks.faults.cases import CASES, CONTROLS, FAULTS, HARD_CONTROLS
 from benchmarks.faults.making import Asked, known_outcomes, make_in
 from benchmarks.faults.outcome import Outcome, as_json, publish
@@ -29,6 +29,7 @@ def measure(report: Report, arguments: argparse.Namespace) -> None:
     seeds = tuple(range(first, first + (1 if report.quick else arguments.seeds)))
     asked = Asked(cases=cases, seeds=seeds, outcomes=arguments.outcomes, only_aft=arguments.only_aft)
     if not arguments.known:
+        base_model()
         make_in(arguments.jobs, asked)
     known = comparison_of(known_outcomes(asked))
     fill(report, known)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aft_contracts import DetectionSpec, EventKind
+from aft_contracts import DetectionSpec, EventKind, Schedule
 from benchmarks.faults.case import Case
 from benchmarks.faults.outcome import AFT, Alarm, Finding, Incident, Outcome, finite
 
@@ -100,14 +100,13 @@ class Account:
 
     def _armed_steps(self, detection: DetectionSpec) -> list[int]:
         """Steps, repeated ones as often as they were trained, on which the last detector to arm, drift, was armed."""
-        schedule = self.run["schedule"]
-        changes = [0, *(change["step"] for change in (*schedule["rates"], *schedule["mix"]))]
+        schedule = Schedule.model_validate(self.run["schedule"])
         until_armed = detection.cusum_lag + detection.min_steps
         return [
             step
             for start, end in self._trained()
             for step in range(start, end)
-            if step - max(change for change in changes if change <= step) >= until_armed
+            if step - schedule.armed_from(step) >= until_armed
         ]
 
     def _loss(self) -> float | None:

@@ -183,11 +183,6 @@ def before_harm(outcome: Outcome) -> list[Alarm]:
     return [alarm for alarm in outcome.alarms if first is not None and alarm.step < first]
 
 
-def rows_blamed(outcomes: Sequence[Outcome]) -> float | None:
-    """How many rows were blamed in all."""
-    return float(sum(len(blamed(one)) for one in outcomes)) if outcomes else None
-
-
 def _questions_exact(outcomes: Sequence[Outcome]) -> Interval | None:
     return of_rate(sum(one.questions for one in outcomes), len(outcomes)) if outcomes else None
 
@@ -247,8 +242,6 @@ RECALL_MIN = Measure(
     figure=Figure(name="recall_min", bound=Bound.MIN, target=0.95), value=recall_min, exact=_recall_min_exact
 )
 FALSE_ALARMS = Measure(figure=at_most("false_alarms_per_10k", 1), value=false_alarms, exact=_false_alarms_exact)
-ROWS_BLAMED = Measure(figure=watched("rows_blamed"), value=rows_blamed)
-"""On controls every one is blamed wrongly."""
 
 
 def _by_case(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.command import quieten, say
-from benchmarks.faults.base_model import base_model
 from benchmarks.faults.case import Case
 from benchmarks.faults.cases import case_named
 from benchmarks.faults.compiled import keep_compiled
@@ -36,7 +35,6 @@ def make_in(jobs: int, asked: Asked) -> None:
     Raises:
         RuntimeError: one of them broke off.
     """
-    base_model()
     if jobs == 1:
         _make(asked)
         return
@@ -62,9 +60,9 @@ def _make_on(cores: Sequence[int], asked: Asked) -> None:
 
 
 def _make(asked: Asked) -> None:
-    keep_compiled()
     outcomes = Outcomes(asked.outcomes)
     if not all(outcomes.find(*one) for one in _wanted(asked)):
+        keep_compiled()
         asyncio.run(_make_seeds(asked, Machinery(), outcomes))
 
 

@@ -23,7 +23,6 @@ from benchmarks.faults.figures import (
     overall_measures,
     recall_min,
     right_verdict,
-    rows_blamed,
     verdicts,
     windows_lost,
 )
@@ -166,7 +165,7 @@ def _controls(comparison: Comparison) -> str:
             counts = (str(len(runs)), f"{steps:,}", f"{armed:,}", str(sum(len(one.alarms) for one in runs)))
             same_course = control in {"clean", "rare_rows", "hard_rare_rows"}
             ratios = _ratios(comparison, runs) if same_course else ""
-            rows.append([f"`{control}`", *counts, _maybe(rows_blamed(runs)), ratios])
+            rows.append([f"`{control}`", *counts, str(sum(len(blamed(one)) for one in runs)), ratios])
     headings = ["control", "runs", "steps", "with all detectors armed", "alarms", "rows blamed", "loss ÷ undisturbed"]
     return _table(headings, rows)
 

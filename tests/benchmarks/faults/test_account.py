@@ -91,15 +91,19 @@ def test_an_outcome_counts_steps_as_they_were_trained() -> None:
     assert (made.loss, made.questions, made.version) == (3.5, 1, "v")
 
 
-def test_steps_count_as_armed_once_drift_is_and_from_anew_after_a_change_of_mix() -> None:
+def test_steps_count_as_armed_once_drift_is_and_from_anew_after_a_change_of_course() -> None:
     detection = DetectionSpec(cusum_lag=48, min_steps=16)
     made = account().outcome(Harmed(0), detection, version="v", questions=0, seconds=0)
     assert made.armed_steps == 36 + 10 + 20  # from step 64 on, and what was trained again
     assert made.armed_before == 95 - 64
-    run = account().run | {"schedule": {"blacklist": [], "rates": [], "mix": [{"step": 20}]}}
-    assert (
-        account(run=run).outcome(Harmed(0), detection, version="v", questions=0, seconds=0).armed_steps == 16 + 10 + 16
-    )
+    for change in (
+        {"mix": [{"step": 20, "weights": {"chat": 1.0}}]},
+        {"rates": [{"step": 20, "scale": 0.5}]},
+        {"clips": [{"step": 20, "max_norm": 0.5}]},
+    ):
+        run = account().run | {"schedule": account().run["schedule"] | change}
+        changed = account(run=run).outcome(Harmed(0), detection, version="v", questions=0, seconds=0)
+        assert changed.armed_steps == 16 + 10 + 16
 
 
 def test_a_run_that_was_stopped_has_no_loss() -> None:

@@ -20,7 +20,6 @@ from benchmarks.faults.figures import (
     overall_measures,
     recall,
     recall_min,
-    rows_blamed,
     verdict_accuracy,
     windows_lost,
     windows_lost_rolled_back,
@@ -91,7 +90,6 @@ def test_attribution_is_counted_by_row_and_averaged_by_fault() -> None:
 def test_a_row_blamed_for_what_no_row_did_is_blamed_wrongly() -> None:
     state = outcome(case="bit", verdict="state", culprits=(), findings=(finding(culprits=("x",)),))
     assert attribution_precision([outcome(), state]) == 0.5
-    assert rows_blamed([outcome(), state]) == 2
 
 
 def test_a_wrong_diagnosis_counts_whether_it_comes_first_or_later() -> None:
