@@ -263,6 +263,19 @@ async def test_a_window_that_the_worker_cancels_unasked_is_a_failed_attempt(api:
     await trained_once(api, run_id)
 
 
+async def test_a_window_that_is_tried_again_is_seen_to_run(api: Api) -> None:
+    api.worker.cancelled, api.worker.step_s = CancelsAll(1), 0.4  # type: ignore[assignment]
+    run_id = await api.start(optim={"steps": 10, "batch_size": 4})
+    async with asyncio.timeout(20):
+        while not await api.events(run_id, "window_failed"):
+            await asyncio.sleep(0.05)
+        while (await api.client.get(f"/runs/{run_id}/windows")).json()["windows"][0]["status"] != "running":
+            await asyncio.sleep(0.05)
+    assert 0 < (await api.run(run_id))["step"] < 10
+    api.worker.step_s = 0.0
+    await api.until(run_id, "succeeded")
+
+
 async def test_a_worker_that_cancels_every_window_unasked_ends_the_run(tmp_path: Path, worker_url: str) -> None:
     worker = SimulatedWorker()
     worker.cancelled = CancelsAll(1000)  # type: ignore[assignment]

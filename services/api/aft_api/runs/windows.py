@@ -31,7 +31,7 @@ WINDOWS = cast(Table, WindowRow.__table__)
 _SPEC = select(WindowRow.spec).where(WindowRow.window_id == bindparam("window_id"))
 _NOTE = (
     update(WINDOWS)
-    .where(WindowRow.window_id == bindparam("of"), WindowRow.status.not_in(ENDED))
+    .where(WindowRow.window_id == bindparam("of"), WindowRow.status != JobStatus.COMMITTED)
     .values(status=bindparam("as_status"), progress=bindparam("with_progress"))
 )
 _COMPLETE = (
@@ -122,7 +122,7 @@ async def intend_window(session: AsyncSession, spec: WindowSpec, clock: Clock) -
 
 
 async def note_progress(session: AsyncSession, window_id: str, view: JobView[WindowResult]) -> None:
-    """Show how far the window is; never overwrites an ending."""
+    """Show how far the window is, tried for the first time or again; never overwrites its result."""
     progress = [step.model_dump(mode="json") for step in view.progress]
     await session.execute(_NOTE, {"of": window_id, "as_status": view.status, "with_progress": progress})
 
