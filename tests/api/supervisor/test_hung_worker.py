@@ -40,7 +40,7 @@ class Hanging:
 
 @pytest.fixture
 async def hanging() -> AsyncIterator[Hanging]:
-    worker = Hanging(SimulatedWorker("hung", slots=TURNS + 4))
+    worker = Hanging(SimulatedWorker("bad", slots=TURNS + 4))
     yield worker
     worker.come_back()
 
@@ -61,7 +61,7 @@ async def test_runs_of_others_go_on_while_a_worker_that_hangs_has_all_its_turns_
         settings = settings_for(tmp_path, database_url, url).model_copy(update={"worker_urls": (bad_url, url)})
         async with running_api(settings, good) as api:
             try:
-                await registered(api, "hung", "good")
+                await registered(api, "bad", "good")
                 await api.client.post("/workers/good/drain")
                 stuck = [await api.start(**UNSCORED) for _ in range(TURNS + 4)]
                 for run_id in stuck:
@@ -94,14 +94,14 @@ async def test_a_worker_that_hangs_does_not_make_the_others_seem_silent(tmp_path
         changes = {"worker_urls": (bad_url, url), "worker_lost_s": 1.5}
         async with running_api(settings_for(tmp_path, None, url).model_copy(update=changes), good) as api:
             try:
-                await registered(api, "hung", "good")
-                await api.client.post("/workers/hung/drain")
+                await registered(api, "bad", "good")
+                await api.client.post("/workers/bad/drain")
                 run_id = await api.start(**UNSCORED)
                 await api.until(run_id, "running")
                 hanging.hang()
                 await api.until(run_id, "succeeded")
                 assert await api.events(run_id, "worker_lost") == []
                 states = {w["worker_id"]: w["state"] for w in (await api.client.get("/workers")).json()["workers"]}
-                assert states == {"hung": "lost", "good": "active"}
+                assert states == {"bad": "lost", "good": "active"}
             finally:
                 hanging.come_back()
