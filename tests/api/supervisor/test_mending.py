@@ -56,6 +56,14 @@ async def reviews(api: Api, run_id: str) -> list[dict[str, Any]]:
     return found
 
 
+async def reviews_once_there_are(count: int, api: Api, run_id: str) -> list[dict[str, Any]]:
+    """What the run has asked, once it has asked so often."""
+    async with asyncio.timeout(20):
+        while len(asked := await reviews(api, run_id)) < count:
+            await asyncio.sleep(0.05)
+    return asked
+
+
 async def trained_once(api: Api, run_id: str) -> None:
     """Two windows, committed once each and in order."""
     windows = (await api.client.get(f"/runs/{run_id}/windows")).json()["windows"]
@@ -96,9 +104,7 @@ async def test_who_goes_on_too_soon_is_asked_again_after_as_many_attempts(tmp_pa
         run_id = await api.start(**UNSCORED)
         await api.until(run_id, "waiting")
         await api.command(run_id, "approve")
-        async with asyncio.timeout(20):
-            while len(asked := await reviews(api, run_id)) < 2:
-                await asyncio.sleep(0.05)
+        asked = await reviews_once_there_are(2, api, run_id)
         assert [review["status"] for review in asked] == ["decided", "open"]
         failed = [event["message"].split(":")[0] for event in await api.events(run_id, "window_failed")]
         assert failed[4:6] == ["Window 0 failed, attempt 5 of 5", "Window 0 failed, attempt 6 of 10"]
@@ -164,9 +170,7 @@ async def test_an_export_without_room_is_asked_about_and_made_once_there_is(tmp_
         run_id = await api.start(**UNSCORED)
         await api.until(run_id, "waiting")
         await api.command(run_id, "approve")
-        async with asyncio.timeout(20):
-            while len(asked := await reviews(api, run_id)) < 2:
-                await asyncio.sleep(0.05)
+        asked = await reviews_once_there_are(2, api, run_id)
         assert all(review["question"].startswith("The export of step 20 failed 5 times") for review in asked)
         disk.is_broken = False
         await api.until(run_id, "waiting")

@@ -59,9 +59,15 @@ def empty_guard(detection: DetectionSpec) -> GuardState:
     return GuardState(losses=ring, log_grad_norms=ring, count=zero, cursor=zero, rejections=zero)
 
 
+def emptied(guard: GuardState) -> GuardState:
+    """A guard like `guard` that has seen nothing, placed as it is."""
+    empty: GuardState = jax.tree.map(jnp.zeros_like, guard)
+    return empty
+
+
 def rearmed(guard: GuardState, rearm: Bool[Array, ""] | bool) -> GuardState:
     """A guard that has seen nothing, where `rearm` says so; else the one given."""
-    return _select(jnp.asarray(rearm), _emptied(guard), guard)
+    return _select(jnp.asarray(rearm), emptied(guard), guard)
 
 
 def judge(
@@ -85,7 +91,7 @@ def judge(
     gives_in = is_out & (guard.rejections >= detection.max_rejections)
 
     code = jnp.select([skip, ~finite, gives_in, loss_is_out, norm_is_out], [4, 1, 0, 2, 3], 0).astype(jnp.int32)
-    learned = _with_reading(_select(gives_in, _emptied(guard), guard), loss, log_norm)
+    learned = _with_reading(_select(gives_in, emptied(guard), guard), loss, log_norm)
     counted = _with_rejection(guard)
     after = _select(code == 0, learned, _select((code == 2) | (code == 3), counted, guard))
     return after, code
@@ -149,11 +155,6 @@ def _with_rejection(guard: GuardState) -> GuardState:
         cursor=guard.cursor,
         rejections=guard.rejections + 1,
     )
-
-
-def _emptied(guard: GuardState) -> GuardState:
-    empty: GuardState = jax.tree.map(jnp.zeros_like, guard)
-    return empty
 
 
 def _select(condition: Array, chosen: GuardState, other: GuardState) -> GuardState:

@@ -12,7 +12,7 @@ from aft_contracts import DetectionSpec, OptimSpec
 from aft_worker.model.load import LoadedModel
 from aft_worker.model.mesh import parameter_sharding
 from aft_worker.model.parameters import Parameters
-from aft_worker.train.guard import GuardState, empty_guard
+from aft_worker.train.guard import GuardState, emptied, empty_guard
 from aft_worker.train.optimizer import make_optimizer
 
 
@@ -45,8 +45,7 @@ def init_state(model: LoadedModel, optim: OptimSpec, detection: DetectionSpec) -
 
 def unguarded(state: TrainState) -> TrainState:
     """`state` with a guard that has seen nothing: it withholds no finite update in the next step."""
-    blank: GuardState = jax.tree.map(jnp.zeros_like, state.guard)
-    return replace(state, guard=blank)
+    return replace(state, guard=emptied(state.guard))
 
 
 def state_sharding(state: TrainState, mesh: Mesh) -> TrainState:
