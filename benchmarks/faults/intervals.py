@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy import special
 
 from benchmarks.faults.outcome import Outcome
 
@@ -13,7 +14,6 @@ Exact = Callable[[Sequence[Outcome]], Interval | None]
 
 TAIL = 0.025
 RESAMPLES = 1000
-HALVINGS = 50
 
 
 def by_seeds(value: Value, outcomes: Sequence[Outcome]) -> Interval | None:
@@ -44,16 +44,15 @@ def of_share(share: float, trials: int) -> Interval:
     """
     hits = share * trials
     least, most = math.floor(hits + 1e-9), math.ceil(hits - 1e-9)
-    low = 0.0 if least == 0 else _root(lambda p: _at_least(least, trials, p) - TAIL)
-    high = 1.0 if most == trials else _root(lambda p: TAIL - (1 - _at_least(most + 1, trials, p)))
+    low = 0.0 if least == 0 else float(special.betaincinv(least, trials - least + 1, TAIL))
+    high = 1.0 if most == trials else float(special.betaincinv(most + 1, trials - most, 1 - TAIL))
     return low, high
 
 
 def of_rate(events: int, exposure: float) -> Interval:
     """The exact interval of events per unit of exposure, were they Poisson (Garwood, 1936)."""
-    most = 4.0 * events + 20.0
-    low = 0.0 if events == 0 else _root(lambda mean: 1 - _fewer(events, mean) - TAIL, most)
-    high = _root(lambda mean: TAIL - _fewer(events + 1, mean), most)
+    low = 0.0 if events == 0 else float(special.gammaincinv(events, TAIL))
+    high = float(special.gammaincinv(events + 1, 1 - TAIL))
     return low / exposure, high / exposure
 
 
@@ -61,21 +60,3 @@ def wider(*intervals: Interval | None) -> Interval | None:
     """What spans them all; None where there is none."""
     known = [one for one in intervals if one is not None]
     return (min(low for low, _ in known), max(high for _, high in known)) if known else None
-
-
-def _at_least(hits: int, trials: int, p: float) -> float:
-    """P(X >= hits) of a binomial X."""
-    return math.fsum(math.comb(trials, k) * p**k * (1 - p) ** (trials - k) for k in range(hits, trials + 1))
-
-
-def _fewer(events: int, mean: float) -> float:
-    """P(X < events) of a Poisson X."""
-    return math.fsum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(events))
-
-
-def _root(rising: Callable[[float], float], high: float = 1.0) -> float:
-    low = 0.0
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if rising(middle) > 0 else (middle, high)
-    return (low + high) / 2
