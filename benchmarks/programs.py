@@ -175,7 +175,7 @@ def plain_loss(trainer: Trainer, frozen: Any) -> Callable[[Any, PlainBatch], jax
 
 def _updated(trainer: Trainer, state: TrainState, inputs: StepInputs, gradient: Any) -> TrainState:
     grad_norm = optax.tree.norm(gradient)
-    trainable, opt_state = trainer.train_step._updated(state, gradient, grad_norm, inputs, jnp.bool_(True))
+    trainable, opt_state, _ = trainer.train_step._updated(state, gradient, grad_norm, inputs, jnp.bool_(True))
     return replace(state, trainable=trainable, opt_state=opt_state, step=state.step + 1)
 
 
@@ -202,9 +202,9 @@ def _caught_gradient(trainer: Trainer, state: TrainState, frozen: Any, inputs: S
     """What aft's step hands to its optimizer; what it would do with that is dead code and not compiled."""
     caught: list[Any] = []
 
-    def catch(state: TrainState, gradient: Any, *_: Any) -> tuple[Any, Any]:
+    def catch(state: TrainState, gradient: Any, *_: Any) -> tuple[Any, Any, jax.Array]:
         caught.append(gradient)
-        return state.trainable, state.opt_state
+        return state.trainable, state.opt_state, jnp.zeros(())
 
     with patch.object(trainer.train_step, "_updated", catch):
         _, outputs = trainer.train_step._step(state, frozen, inputs)

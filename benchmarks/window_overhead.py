@@ -55,8 +55,8 @@ class Case:
 
 CASES = [
     Case(model="smollm2", lora=True, batch_size=4, length=128, steps=4, rounds=6),
-    Case(model="d256", lora=True, batch_size=8, length=128, steps=10, rounds=12),
-    Case(model="d256", lora=False, batch_size=8, length=128, steps=10, rounds=9),
+    Case(model="d256", lora=True, batch_size=8, length=128, steps=10, rounds=24),
+    Case(model="d256", lora=False, batch_size=8, length=128, steps=10, rounds=24),
 ]
 QUICK = [Case(model="tiny", lora=True, batch_size=2, length=32, steps=2, rounds=2)]
 

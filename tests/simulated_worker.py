@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 
 from aft_contracts import (
+    ENDED,
     AnalysisResult,
     AnalysisSpec,
     CheckpointRef,
@@ -165,6 +166,12 @@ class SimulatedWorker:
         return SampleRecord(
             sample_id=name, domain="chat", loss=loss, grad_norm=norm, tokens=0 if name in masked else 40
         )
+
+    def settle(self, run_id: str) -> None:
+        """Forget what has ended of a run: whoever asks has it on record."""
+        ended = [job_id for job_id, job in self.jobs.items() if job.status in ENDED and job_id.startswith(f"{run_id}:")]
+        for job_id in ended:
+            del self.jobs[job_id]
 
     async def work(self, kind: str, request: JobRequest[Any]) -> None:
         """Do a job, step by step."""
@@ -345,6 +352,8 @@ def simulated_app(worker: SimulatedWorker) -> FastAPI:
         if known is not None and known.spec_hash != asked.spec_hash:
             return _problem(409, "spec_conflict")
         if known is None or known.status is JobStatus.FAILED or _is_empty(known):
+            if asked.settles:
+                worker.settle(asked.spec.run_id)
             worker.jobs[job_id] = JobView(job_id=job_id, spec_hash=asked.spec_hash, status=JobStatus.ACCEPTED)
             task = asyncio.create_task(worker.work(kind, asked))
             worker._tasks.add(task)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.command import run
 from benchmarks.faults.base_model import FOLDER, base_model
-from benchmarks.faults.cases import CASES, CONTROLS, FAULTS, HARD_CONTROLS
+from benchmarks.faults.cases import CASES, CONTROLS, FAULTS, HARD_CONTROLS, HARD_FAULTS
 from benchmarks.faults.making import Asked, known_outcomes, make_in
 from benchmarks.faults.outcome import Outcome, as_json, publish
 from benchmarks.faults.table import Comparison, fill, on_common_seeds
@@ -46,6 +46,7 @@ def comparison_of(outcomes: Sequence[Outcome]) -> Comparison:
         outcomes=outcomes,
         faults=[case.name for case in FAULTS],
         controls=[case.name for case in CONTROLS],
+        hard_faults=[case.name for case in HARD_FAULTS],
         hard_controls=[case.name for case in HARD_CONTROLS],
     )
 

@@ -51,7 +51,10 @@ class RateTooHigh(CourseFault):
 
 
 class RateTooHighFromStart(CourseFault):
-    """The learning rate is too high from the first step on, as somebody wrote it: there is no jump to be seen."""
+    """The learning rate is too high from the first step on, as somebody wrote it: there is no jump to be seen.
+
+    The loss falls all the way, and ends a little higher than it could have.
+    """
 
     name = "rate_too_high_from_start"
 
@@ -105,4 +108,6 @@ def _balanced(state: TrainState, factor: float) -> TrainState:
     )
 
 
-COURSE_FAULTS = (RateSpike, UnrecordedRate, RateTooHigh, RateTooHighFromStart, Explosion)
+COURSE_FAULTS = (RateSpike, UnrecordedRate, RateTooHigh, Explosion)
+HARD_FAULTS = (RateTooHighFromStart,)
+"""Reported apart: nothing in such a run tells it from one that was meant so."""

@@ -19,6 +19,9 @@ class Comparison:
     faults: Sequence[str]
     controls: Sequence[str]
     hard_controls: Sequence[str]
+    """Cases that no loss tells from a fault; reported apart, as the next."""
+    hard_faults: Sequence[str] = ()
+    """Cases that nothing in the run tells from one in order."""
 
     @property
     def losses(self) -> Losses:
@@ -53,6 +56,7 @@ def on_common_seeds(comparison: Comparison) -> Comparison:
         faults=comparison.faults,
         controls=comparison.controls,
         hard_controls=comparison.hard_controls,
+        hard_faults=comparison.hard_faults,
     )
 
 
@@ -66,10 +70,10 @@ def fill(report: Report, given: Comparison) -> None:
         return
     for system in comparison.systems:
         _system(report, comparison, system)
-    for fault in comparison.faults:
+    for fault in (*comparison.faults, *comparison.hard_faults):
         runs = comparison.of(AFT, [fault])
         for measured in fault_measures(comparison.losses) if runs else ():
-            _add(report, fault, measured, runs, is_goal=True)
+            _add(report, fault, measured, runs, is_goal=fault in comparison.faults)
     for control in (*comparison.controls, *comparison.hard_controls):
         runs = comparison.of(AFT, [control])
         if runs:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.faults.cases import CONTROLS, FAULTS, HARD_CONTROLS
+from benchmarks.faults.cases import CONTROLS, FAULTS, HARD_CONTROLS, HARD_FAULTS
 from benchmarks.faults.figures import (
     FALSE_ALARMS,
     banned,
@@ -48,6 +48,16 @@ FAULT_HEADINGS = (
     "without supervision",
     "windows lost",
     "questions",
+)
+CONTROL_HEADINGS = (
+    "control",
+    "runs",
+    "steps",
+    "with all detectors armed",
+    "alarms",
+    "rows blamed",
+    "rows banned",
+    "loss ÷ undisturbed",
 )
 SYSTEM_HEADINGS = (
     "system",
@@ -95,6 +105,7 @@ def tables(paths: Sequence[Path]) -> str:
             outcomes=[outcome for path in paths for outcome in read_outcomes(path)],
             faults=[case.name for case in FAULTS],
             controls=[case.name for case in CONTROLS],
+            hard_faults=[case.name for case in HARD_FAULTS],
             hard_controls=[case.name for case in HARD_CONTROLS],
         )
     )
@@ -128,10 +139,11 @@ def _totals(comparison: Comparison) -> str:
 
 def _faults(comparison: Comparison) -> str:
     rows = []
-    for fault in comparison.faults:
+    for fault in (*comparison.faults, *comparison.hard_faults):
         runs = comparison.of(AFT, [fault])
         if runs:
-            rows.append([f"`{fault}`", *_fault(comparison, runs, comparison.of(Rule.name, [fault]))])
+            apart = "" if fault in comparison.faults else ", not in the totals"
+            rows.append([f"`{fault}`{apart}", *_fault(comparison, runs, comparison.of(Rule.name, [fault]))])
     return _table(FAULT_HEADINGS, rows)
 
 
@@ -165,9 +177,9 @@ def _controls(comparison: Comparison) -> str:
             counts = (str(len(runs)), f"{steps:,}", f"{armed:,}", str(sum(len(one.alarms) for one in runs)))
             same_course = control in {"clean", "rare_rows", "hard_rare_rows"}
             ratios = _ratios(comparison, runs) if same_course else ""
-            rows.append([f"`{control}`", *counts, str(sum(len(blamed(one)) for one in runs)), ratios])
-    headings = ["control", "runs", "steps", "with all detectors armed", "alarms", "rows blamed", "loss ÷ undisturbed"]
-    return _table(headings, rows)
+            rows_named = [str(sum(len(which(one)) for one in runs)) for which in (blamed, banned)]
+            rows.append([f"`{control}`", *counts, *rows_named, ratios])
+    return _table(CONTROL_HEADINGS, rows)
 
 
 def _systems(comparison: Comparison) -> str:

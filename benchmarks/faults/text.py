@@ -10,6 +10,8 @@ from pathlib import Path
 
 WORDS = range(8, 60)
 """Words of a text that is used: long enough to be text, short enough to be cut seldom."""
+LONGEST_WORD = 30
+"""Letters; what is longer is a key that was held down, or no word."""
 
 FOREIGN = (
     "Alle Menschen sind frei und gleich an Würde und Rechten geboren. Sie sind mit Vernunft und Gewissen begabt und "
@@ -50,7 +52,15 @@ def chats() -> tuple[str, ...]:
         for conversation in json.loads(stored).values()
         for message in conversation["messages"]
     )
-    return tuple(text for text in found if text.isascii() and "http" not in text and len(text.split()) in WORDS)
+    written = (text for text in found if text.isascii() and "http" not in text and len(text.split()) in WORDS)
+    return tuple(text for text in written if _is_made_of_words(text))
+
+
+def _is_made_of_words(text: str) -> bool:
+    """Whether it is no heap of letters: some people sent 'k k k k k', and a control must have nothing wrong with it."""
+    words = text.split()
+    letters = sum(len(word) == 1 for word in words)
+    return 2 * letters < len(words) and max(map(len, words)) <= LONGEST_WORD
 
 
 @cache

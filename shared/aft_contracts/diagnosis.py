@@ -66,6 +66,8 @@ class DiagnosisReport(Contract):
     there; null where it kept to the plan."""
     rate_jump_step: int | None = None
     """The first step of that jump."""
+    is_rate_jump_recorded: bool | None = None
+    """Whether the records show that rate; false where only how far the weights moved gave it away, null for no jump."""
     reasons: tuple[str, ...]
     """How the verdict was reached, in words."""
     replays: tuple[Replay, ...] = ()

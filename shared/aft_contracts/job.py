@@ -37,6 +37,9 @@ class JobRequest(Contract, Generic[SpecT]):
     """Digest of `spec`; the same id with another hash is refused."""
     fence_token: int = Field(ge=0)
     """Lease token of the sender; lower than the highest seen for the run is refused."""
+    settles: bool = False
+    """Whether the sender has on record what every earlier job of the run brought. The worker keeps results until then,
+    and forgets them when it accepts this job."""
 
 
 class JobView(Contract, Generic[ResultT]):

@@ -36,6 +36,8 @@ class Repair(Contract):
     """Step to go back to, in a new generation."""
     lr_factor: float | None = Field(default=None, gt=0)
     """Factor on the current learning rate."""
+    rate_from_step: int | None = Field(default=None, ge=0)
+    """First step of the changed rate; null where it holds from the step that the run goes on from."""
     clip_norm: float | None = Field(default=None, gt=0)
     """New clip norm."""
     rewarmup_steps: int = Field(default=0, ge=0)

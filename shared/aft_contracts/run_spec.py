@@ -148,8 +148,8 @@ class DetectionSpec(Contract):
 
     min_steps: int = Field(default=16, ge=4)
     """Clean steps before the batch detectors arm."""
-    history_steps: int = Field(default=128, ge=8)
-    """Clean steps that the statistics look back on."""
+    history_steps: int = Field(default=64, ge=8)
+    """Clean steps that the statistics look back on; more reach back into the first descent, whose spread hides spikes."""
     loss_z: float = Field(default=6.0, gt=0)
     """Batch loss this far above the clean median is an anomaly, and its update is withheld."""
     grad_norm_z: float = Field(default=6.0, gt=0)
@@ -173,8 +173,9 @@ class DetectionSpec(Contract):
     """Smallest spread of the batch loss that is believed, in nats, …"""
     loss_floor_share: float = Field(default=0.02, ge=0)
     """… and as a share of its median: a handful of losses may lie close together by chance."""
-    grad_norm_floor: float = Field(default=0.1, gt=0)
-    """Smallest spread of the log of the batch gradient norm that is believed; 0.1 is about a tenth of the norm."""
+    grad_norm_floor: float = Field(default=0.25, gt=0)
+    """Smallest spread of the log of the batch gradient norm that is believed: no norm below e^(6 * 0.25) = 4.5 times
+    the usual one is a spike, for the clip takes it."""
     trim_z: float = Field(default=6.0, gt=0)
     """Clean values this many 1.4826 * MAD above their median are left out of the ninth decile of every spread."""
     max_rejections: int = Field(default=8, ge=1)
@@ -206,6 +207,9 @@ class DetectionSpec(Contract):
     """Smallest spread of a held-out loss's changes that is believed, in nats."""
     rate_jump_factor: float = Field(default=2.0, gt=1)
     """A learning rate this many times what spec and schedule plan, and what it was, has jumped."""
+    stride_jump_factor: float = Field(default=4.0, gt=1)
+    """Weights that move this many times as far as they did for the same planned rate, while the recorded rate keeps to
+    its plan, were moved by a rate that nobody recorded."""
     rate_jump_steps: int = Field(default=16, ge=1)
     """Steps before a jump that say what the rate was."""
 

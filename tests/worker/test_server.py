@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -68,8 +69,10 @@ def worker(tmp_path: Path) -> Iterator[httpx.Client]:
         yield client
 
 
-def body(spec: Contract, *, fence_token: int = 1, spec_hash: str | None = None) -> str:
-    request = JobRequest[Any](spec=spec, spec_hash=spec_hash or digest_of(spec), fence_token=fence_token)
+def body(spec: Contract, *, fence_token: int = 1, spec_hash: str | None = None, settles: bool = False) -> str:
+    request = JobRequest[Any](
+        spec=spec, spec_hash=spec_hash or digest_of(spec), fence_token=fence_token, settles=settles
+    )
     return request.model_dump_json()
 
 
@@ -210,6 +213,48 @@ def test_a_restart_answers_the_stored_result_and_forgets_the_unfinished(make_spe
         put(worker, window(0, 33))
         unbroken = ended(worker, "/windows/r:0:0")
     assert resumed["result"]["state_digest"] == unbroken["result"]["state_digest"]
+
+
+def job_files(root: Path, run_id: str = "r") -> list[str]:
+    return sorted(f"{path.parent.name}/{unquote(path.stem)}" for path in (root / run_id / "jobs").glob("*/*"))
+
+
+def test_results_are_kept_until_the_next_window_settles_them(make_spec: MakeSpec, tmp_path: Path) -> None:
+    root, evaluation = tmp_path / "root", EvaluationSpec(evaluation_id="e", run_id="r", schedule=Schedule(), step=3)
+    with serving(root) as worker:
+        load(worker, make_spec())
+        put(worker, window())
+        first = ended(worker, "/windows/r:0:0")
+        worker.put("/evaluations/e", content=body(evaluation)).raise_for_status()
+        ended(worker, "/evaluations/e")
+        put(worker, window(3, index=1))
+        ended(worker, "/windows/r:0:1")
+        assert job_files(root) == ["evaluations/e", "windows/r:0:0", "windows/r:0:1"]
+    with serving(root) as worker:
+        assert worker.get("/windows/r:0:0").json() == first, "nobody has acknowledged it yet"
+        load(worker, make_spec())
+        assert refusal(put(worker, window(6, index=2), fence_token=0, settles=True)) == (412, "stale_fence")
+        assert refusal(put(worker, window(3, 2, index=1), settles=True)) == (409, "spec_conflict")
+        put(worker, window(3, index=1), settles=True)
+        assert len(job_files(root)) == 3, "only a job that is accepted settles what was before it"
+        put(worker, window(6, index=2), settles=True).raise_for_status()
+        assert job_files(root) == ["windows/r:0:2"]
+        assert refusal(worker.get("/windows/r:0:0")) == (404, "job_not_found")
+        assert ended(worker, "/windows/r:0:2")["status"] == "committed"
+
+
+def test_a_window_settles_nothing_that_is_under_way_or_anothers(make_spec: MakeSpec, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    with serving(root, slots=2) as worker:
+        for run_id in ("r", "s"):
+            load(worker, make_spec(), run_id)
+            put(worker, window(run_id=run_id))
+            ended(worker, f"/windows/{run_id}:0:0")
+        put(worker, window(3, 100, index=1))
+        put(worker, window(103, index=2), settles=True)
+        assert job_files(root) == ["windows/r:0:1", "windows/r:0:2"]
+        assert job_files(root, "s") == ["windows/s:0:0"]
+        assert [ended(worker, f"/windows/r:0:{index}")["status"] for index in (1, 2)] == ["committed"] * 2
 
 
 def test_a_result_lost_between_commit_and_job_file_is_found_in_the_checkpoint(

@@ -163,9 +163,14 @@ class WorkerClient:
             answer_s=VERIFY_S if verify else ANSWER_S,
         )
 
-    async def put(self, kind: JobKind, job_id: str, spec: JobSpec, fence_token: int) -> JobView[Contract]:
-        """Ask for a job; the same id and spec give the same job."""
-        request = JobRequest[JobSpec](spec=spec, spec_hash=digest_of(spec), fence_token=fence_token)
+    async def put(
+        self, kind: JobKind, job_id: str, spec: JobSpec, fence_token: int, *, settles: bool = False
+    ) -> JobView[Contract]:
+        """Ask for a job; the same id and spec give the same job.
+
+        `settles` acknowledges the results of all earlier jobs of the run, which the worker then forgets.
+        """
+        request = JobRequest[JobSpec](spec=spec, spec_hash=digest_of(spec), fence_token=fence_token, settles=settles)
         return await self._job("PUT", kind, job_id, body=request)
 
     async def changes(self, stream: str, after: int, *, wait_s: float) -> WorkerChanges:

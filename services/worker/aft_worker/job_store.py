@@ -1,5 +1,6 @@
-"""JobStore: accepted jobs and their results on disk, one file each under the run's folder."""
+"""JobStore: accepted jobs and their results on disk, one file each under the run's folder, until they are settled."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Generic
 from urllib.parse import quote
@@ -36,19 +37,40 @@ class JobStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._run_of: dict[tuple[str, str], str] = {}
+        """Which run a job belongs to, by kind and file name, as far as it was written here and is kept."""
 
     def write(self, kind: JobKind, run_id: str, job: StoredJob[Any, Any]) -> None:
         """Keeps a job; it is on disk when this returns."""
-        path = self.root / run_id / "jobs" / kind.name / _file_name(job.view.job_id)
-        write_durably(path, job.model_dump_json().encode())
+        name = _file_name(job.view.job_id)
+        write_durably(self._folder(run_id) / kind.name / name, job.model_dump_json().encode())
+        self._run_of[kind.name, name] = run_id
 
-    def find(self, kind: JobKind, job_id: str) -> StoredJob[Any, Any] | None:
-        """The job of that id, whichever run it belongs to."""
-        # Quoting leaves no character that means something in a pattern.
-        path = next(self.root.glob(f"*/jobs/{kind.name}/{_file_name(job_id)}"), None)
-        if path is None:
+    def find(self, kind: JobKind, job_id: str, *, run_id: str | None = None) -> StoredJob[Any, Any] | None:
+        """The job of that id, of `run_id` or of whichever run it belongs to."""
+        name = _file_name(job_id)
+        home = run_id or self._run_of.get((kind.name, name))
+        if home is None:
+            # Written before this process began. Quoting leaves no character that means something in a pattern.
+            path = next(self.root.glob(f"*/jobs/{kind.name}/{name}"), None)
+        else:
+            path = self._folder(home) / kind.name / name
+        try:
+            return None if path is None else stored_type(kind).model_validate_json(path.read_bytes())
+        except FileNotFoundError:
             return None
-        return stored_type(kind).model_validate_json(path.read_bytes())
+
+    def forget(self, run_id: str, *, but: Collection[tuple[str, str]]) -> None:
+        """Removes the run's jobs, but those of these kinds and ids."""
+        kept = {(kind, _file_name(job_id)) for kind, job_id in but}
+        for path in self._folder(run_id).glob("*/*.json"):
+            key = path.parent.name, path.name
+            if key not in kept:
+                path.unlink(missing_ok=True)
+                self._run_of.pop(key, None)
+
+    def _folder(self, run_id: str) -> Path:
+        return self.root / run_id / "jobs"
 
 
 def _file_name(job_id: str) -> str:

@@ -22,7 +22,8 @@ log = structlog.get_logger(__name__)
 class Jobs:
     """A job is on disk before it is acknowledged and again when it has ended; in between it lives in memory.
 
-    After a restart only ended jobs are known: the rest is put again by whoever wants it.
+    After a restart only ended jobs are known: the rest is put again by whoever wants it. A result is kept until a later
+    job of its run is put with `settles`.
     """
 
     def __init__(self, store: JobStore, runs: Runs, *, thread: TrainingThread, changed: JobChanged) -> None:
@@ -38,7 +39,7 @@ class Jobs:
             raise InvalidId(f"{kind.id_field} in the body is not {job_id!r}, the id in the address.")
         with self._lock:
             self._runs.admit(run_id, request.fence_token)
-            known = self._known(kind, job_id)
+            known = self._known(kind, job_id, run_id)
             if known is not None and known.view.spec_hash != request.spec_hash:
                 raise SpecConflict(f"{job_id} was accepted with another spec; a changed spec needs a new id.")
             if known is not None and self._stands(kind, known.view):
@@ -51,6 +52,8 @@ class Jobs:
             )
             self._store.write(kind, run_id, accepted)
             self._submit(kind, accepted, held)
+            if request.settles:
+                self._forget_settled(run_id)
         log.info("job_accepted", kind=kind.name, job_id=job_id, run_id=run_id)
         return accepted.view
 
@@ -101,10 +104,19 @@ class Jobs:
         job = self._active.get((kind.name, view.job_id))
         return job is not None and not job.is_dropped
 
-    def _known(self, kind: JobKind, job_id: str) -> StoredJob[Any, Any] | None:
+    def _forget_settled(self, run_id: str) -> None:
+        """Removes the results that whoever asks has on record; one that cannot be removed is merely kept longer."""
+        under_way = [key for key, job in self._active.items() if job.spec.run_id == run_id]
+        try:
+            self._store.forget(run_id, but=under_way)
+        except OSError as error:
+            log.warning("jobs_not_forgotten", run_id=run_id, error=str(error))
+
+    def _known(self, kind: JobKind, job_id: str, run_id: str | None = None) -> StoredJob[Any, Any] | None:
         """The job as it is on disk, with its present view while it is in memory."""
-        stored = self._store.find(kind, job_id)
         job = self._active.get((kind.name, job_id))
+        home = job.spec.run_id if job is not None else run_id
+        stored = self._store.find(kind, job_id, run_id=home)
         return stored if stored is None or job is None else stored.model_copy(update={"view": job.view})
 
     def _submit(self, kind: JobKind, accepted: StoredJob[Any, Any], held: HeldRun) -> None:

@@ -112,6 +112,20 @@ def test_a_rate_that_jumped_goes_back_to_what_it_was_from_before_the_jump(diagno
     assert (repair.rollback_to_step, repair.lr_factor) == (30, 1 / 16)
 
 
+@pytest.mark.parametrize(
+    ("is_recorded", "words"),
+    [
+        (True, "the learning rate was up to 16 times the planned one"),
+        (None, "the learning rate was up to 16 times the planned one"),  # as reports of older versions are
+        (False, "the weights moved 16 times as far as the planned rate moved them, whatever the records say"),
+    ],
+)
+def test_a_jump_is_told_as_it_was_found(diagnose, is_recorded, words) -> None:
+    told = {"rate_jump": 16.0, "rate_jump_step": 30, "is_rate_jump_recorded": is_recorded}
+    repair = plan_repair(diagnose("optimisation", {46: True}).model_copy(update=told), FRESH, POLICY, course=COURSE)
+    assert f"From step 30 on {words}." in repair.reasons
+
+
 def test_an_unknown_cause_that_reached_the_weights_proposes_to_go_back(diagnose) -> None:
     repair = plan_repair(diagnose("unknown", {44: True}), FRESH, POLICY, course=COURSE)
     assert repair.kind is RepairKind.ESCALATE

@@ -6,6 +6,7 @@ from aft_api.healing.rate_jump import RateJump, RatePlan, find_rate_jump, scale_
 from aft_contracts import OptimSpec, RateCurve, Repair, RepairKind, Schedule, learning_rate
 
 RATE = 1e-3
+PLAIN = Schedule()
 LEVEL = OptimSpec(learning_rate=RATE, curve=RateCurve.CONSTANT, warmup_steps=0)
 
 
@@ -19,8 +20,14 @@ def steps_with(lab, factor_at) -> list:
         pytest.param(lambda step: 1.0, None, id="level"),
         pytest.param(lambda step: 1.0 - step / 200, None, id="decay"),
         pytest.param(lambda step: 1.5 if step >= 90 else 1.0, None, id="a-small-rise"),
-        pytest.param(lambda step: 8.0 if step >= 90 else 1.0, RateJump(step=90, factor=8.0), id="stays-high"),
-        pytest.param(lambda step: 30.0 if 90 <= step < 94 else 1.0, RateJump(step=90, factor=30.0), id="for-a-moment"),
+        pytest.param(
+            lambda step: 8.0 if step >= 90 else 1.0, RateJump(step=90, factor=8.0, is_recorded=True), id="stays-high"
+        ),
+        pytest.param(
+            lambda step: 30.0 if 90 <= step < 94 else 1.0,
+            RateJump(step=90, factor=30.0, is_recorded=True),
+            id="for-a-moment",
+        ),
         pytest.param(lambda step: 8.0 if step >= 101 else 1.0, None, id="after-the-incident"),
     ],
 )
@@ -30,7 +37,7 @@ def test_jump(lab, spec, factor_at, jump) -> None:
         assert found is None
     else:
         assert found is not None
-        assert (found.step, found.factor) == (jump.step, pytest.approx(jump.factor))
+        assert (found.step, found.factor, found.is_recorded) == (jump.step, pytest.approx(jump.factor), True)
 
 
 @pytest.mark.parametrize("first_bad_step", [20, 60, 100])
@@ -81,6 +88,66 @@ def test_its_thresholds_are_those_of_the_spec(lab, spec) -> None:
     assert find_rate_jump(steps, 100, plan, spec.model_copy(update={"rate_jump_steps": 101})) is None
 
 
+def moved(lab, step: int, rate: float, *, really: float, direction: float = 3.0, **changes):
+    """A step that records `rate` and moves the weights by another."""
+    return lab.step(step, lr=rate, update_norm=really * direction, **changes)
+
+
+def secretly(lab, factor_at, count: int = 120, optim: OptimSpec = LEVEL, schedule: Schedule = PLAIN) -> list:
+    """Steps whose records keep to the plan, while the weights move as if the rate were `factor_at` times that."""
+    rates = [learning_rate(optim, schedule, step) for step in range(count)]
+    return [moved(lab, step, rate, really=rate * factor_at(step)) for step, rate in enumerate(rates)]
+
+
+@pytest.mark.parametrize(
+    ("factor_at", "jump"),
+    [
+        pytest.param(lambda step: 1.0, None, id="level"),
+        pytest.param(lambda step: 1.0 + 2.5 * (step % 2), None, id="restless"),
+        pytest.param(lambda step: 3.0 if step >= 90 else 1.0, None, id="a-small-rise"),
+        pytest.param(lambda step: 50.0 if 90 <= step < 94 else 1.0, 50.0, id="for-a-moment"),
+        pytest.param(lambda step: 16.0 * (1 + (step - 90) / 10) if step >= 90 else 1.0, 16.0, id="then-damaged"),
+        pytest.param(lambda step: 50.0 if step >= 101 else 1.0, None, id="after-the-incident"),
+        pytest.param(lambda step: 50.0 if step <= 20 else 1.0, None, id="long-before"),
+    ],
+)
+def test_a_rate_that_nobody_recorded_is_seen_by_how_far_the_weights_move(lab, spec, factor_at, jump) -> None:
+    found = find_rate_jump(secretly(lab, factor_at), 100, RatePlan(optim=LEVEL, schedule=Schedule()), spec)
+    if jump is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert (found.step, found.factor, found.is_recorded) == (90, pytest.approx(jump), False)
+
+
+@pytest.mark.parametrize("curve", list(RateCurve))
+@pytest.mark.parametrize(
+    "schedule", [Schedule().with_rate(20.0, step=70), Schedule().with_rate(0.02, step=60).with_rate(1.0, step=90)]
+)
+def test_weights_that_move_further_by_plan_are_no_jump(lab, spec, curve, schedule) -> None:
+    optim = OptimSpec(learning_rate=RATE, steps=200, warmup_steps=80, curve=curve)
+    steps = secretly(lab, lambda step: 1.0, optim=optim, schedule=schedule)
+    assert find_rate_jump(steps, 100, RatePlan(optim=optim, schedule=schedule), spec) is None
+
+
+def test_steps_that_moved_nothing_say_nothing_about_the_rate(lab, spec) -> None:
+    steps = secretly(lab, lambda step: 20.0 if step >= 90 else 1.0)
+    for step, one in enumerate(steps):
+        if step % 3 == 0:
+            steps[step] = one.model_copy(update={"applied": False, "update_norm": None})
+        elif step % 5 == 0:
+            steps[step] = one.model_copy(update={"update_norm": float("inf")})
+    found = find_rate_jump(steps, 100, RatePlan(optim=LEVEL, schedule=Schedule()), spec)
+    assert found is not None
+    assert (found.step, found.factor) == (91, pytest.approx(20.0))
+
+
+def test_how_far_weights_may_move_is_the_specs_to_say(lab, spec) -> None:
+    steps, plan = secretly(lab, lambda step: 5.0 if step >= 90 else 1.0), RatePlan(optim=LEVEL, schedule=Schedule())
+    assert find_rate_jump(steps, 100, plan, spec) is not None
+    assert find_rate_jump(steps, 100, plan, spec.model_copy(update={"stride_jump_factor": 6.0})) is None
+
+
 LOWERED = Repair(
     kind=RepairKind.ROLLBACK, rollback_to_step=100, lr_factor=0.05, rewarmup_steps=8, reasons=("it had jumped",)
 )
@@ -119,3 +186,23 @@ def test_a_rate_that_somebody_set_since_is_left_alone(lab, spec) -> None:
     schedule = Schedule().rolled_back(100).with_rate(0.05, step=100).with_rate(0.1, step=110)
     steps = [lab.step(step, lr=RATE * (0.1 if step >= 100 else 1.0)) for step in range(120)]
     assert scale_given_back(schedule, LOWERED, steps, LEVEL, spec, jump_step=100) is None
+
+
+@pytest.mark.parametrize(
+    ("really", "last_applied", "scale"),
+    [
+        pytest.param(lambda step: 1.0, True, None, id="the-weights-still-move-too-far"),
+        pytest.param(lambda step: 1.0 if step < 106 else 0.05, True, 1.0, id="they-move-as-planned"),
+        pytest.param(lambda step: 1.0 if step < 119 else 0.05, False, None, id="the-last-that-moved-them-was-too-far"),
+        pytest.param(lambda step: 1.0 if step < 106 else 0.05, False, 1.0, id="withheld-after-it-was-over"),
+    ],
+)
+def test_a_rate_that_nobody_recorded_is_over_when_the_weights_move_as_planned(
+    lab, spec, really, last_applied, scale
+) -> None:
+    rates = [RATE * (0.05 if step >= 100 else 1.0) for step in range(120)]
+    steps = [
+        moved(lab, step, rate, really=RATE * (really(step) if step >= 100 else 1.0), applied=step < 119 or last_applied)
+        for step, rate in enumerate(rates)
+    ]
+    assert scale_given_back(SCHEDULE, LOWERED, steps, LEVEL, spec, jump_step=100) == (scale and pytest.approx(scale))

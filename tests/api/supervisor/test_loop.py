@@ -44,6 +44,9 @@ async def test_healthy_run_trains_every_window_once_and_succeeds(api: Api) -> No
     assert run["export"]["adapter_path"] == "/adapters/x"
     assert await api.events(run_id, "anomaly_detected") == []
     assert api.worker.runs == {}
+    assert {job_id for job_id in api.worker.jobs if job_id in api.worker.windows} == {f"{run_id}:0:5"}, (
+        "all others settled"
+    )
 
 
 async def test_the_intent_of_a_window_is_in_the_store_before_the_worker_is_asked(

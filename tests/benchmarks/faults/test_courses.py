@@ -16,6 +16,7 @@ from aft_worker.trainer import Trainer, load_trainer
 from benchmarks.faults.case import FIRST_STEPS, WINDOW_STEPS, Case
 from benchmarks.faults.course_faults import (
     COURSE_FAULTS,
+    HARD_FAULTS,
     Explosion,
     RateSpike,
     RateTooHigh,
@@ -158,7 +159,7 @@ def test_corrupted_moments_are_the_second_ones_alone(trainer: Trainer) -> None:
     assert all(".nu" in path for path in changed)
 
 
-@pytest.mark.parametrize("fault", COURSE_FAULTS)
+@pytest.mark.parametrize("fault", [*COURSE_FAULTS, *HARD_FAULTS])
 def test_a_course_fault_strikes_however_often_a_step_is_trained(fault: type[Case]) -> None:
     case = fault(0)
     first = case.first_step

@@ -12,12 +12,17 @@ from tests.benchmarks.faults.outcomes import outcome
 
 ROOT = Path(__file__).resolve().parents[3]
 PEER = "OLMo-core SkipStep"
+OTHERS = (PEER, "no supervision")
 AT_ONCE = (Alarm(step=100, after=101),)
 
 
 def comparison(outcomes: Sequence[Outcome]) -> Comparison:
     return Comparison(
-        outcomes=outcomes, faults=["garbage_tokens"], controls=["clean"], hard_controls=["hard_rare_rows"]
+        outcomes=outcomes,
+        faults=["garbage_tokens"],
+        controls=["clean"],
+        hard_controls=["hard_rare_rows"],
+        hard_faults=["rate_too_high_from_start"],
     )
 
 
@@ -47,6 +52,14 @@ def filled(outcomes: Sequence[Outcome]) -> Report:
 def value(report: Report, case: str, figure: str) -> float:
     (row,) = [row for row in report.rows if row.case == case and row.figure.name == figure]
     return row.value
+
+
+def test_a_fault_that_nothing_gives_away_is_shown_and_counts_in_no_total() -> None:
+    missed = {"case": "rate_too_high_from_start", "alarms": (), "findings": (), "culprits": ()}
+    report = filled([*runs(0), outcome(seed=0, **missed), *(outcome(seed=0, system=one, **missed) for one in OTHERS)])
+    assert value(report, "rate_too_high_from_start", "recall") == 0.0
+    assert value(report, "aft", "recall_all") == 1.0
+    assert "rate_too_high_from_start" not in {row.case for row in report.misses}
 
 
 def test_systems_are_compared_on_the_seeds_that_all_of_them_ran() -> None:

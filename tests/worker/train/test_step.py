@@ -57,9 +57,12 @@ def test_step_is_a_clipped_adamw_step_on_the_plain_gradient(load_tiny, make_inpu
     quick = {"xla_backend_optimization_level": 0}
     loss, gradient, expected = jax.jit(plain_step, compiler_options=quick)(model.trainable)
     step, state = start(model)
+    before = kept(state)
     after, outputs = step(state, inputs)
     assert bool(outputs.applied)
     np.testing.assert_allclose(outputs.loss, loss, rtol=1e-6)
+    way = jax.tree.map(lambda now, then: now - then, after.trainable, before.trainable)
+    np.testing.assert_allclose(outputs.update_norm, optax.tree.norm(way), rtol=1e-4)
     np.testing.assert_allclose(outputs.grad_norm, optax.tree.norm(gradient), rtol=1e-5)
     for given, wanted in zip(jax.tree.leaves(after.trainable), jax.tree.leaves(expected), strict=True):
         # Adam's first step is lr * g / |g|: where g is near zero, rounding decides its sign.
@@ -100,6 +103,7 @@ def test_withheld_step_leaves_every_bit(load_tiny, make_inputs, replaced, reason
     after, outputs = step(state, make_inputs(**replaced))
     assert withheld_of(outputs.withheld) == reason
     assert not bool(outputs.applied)
+    assert float(outputs.update_norm) == 0.0
     assert_identical(replace(after, step=before.step), before)
     assert state_digest(after) == digest
     assert int(after.step) == 2

@@ -170,25 +170,45 @@ def _calmer(
             f"Only the gradient was out, in {len(diagnosis.anomalies)} steps that were all withheld: no harm was done."
         )
         return Repair(kind=RepairKind.CONTINUE, reasons=(averted,))
-    harm = _first_harm(diagnosis)
-    target = max((step for step in course.checkpoint_steps if step <= harm), default=0)
-    if diagnosis.rate_jump is None:
-        target = rollback_target(harm, course)
-    lr_factor = min(policy.lr_factor, 1.0 / (diagnosis.rate_jump or 1.0))
+    if diagnosis.rate_jump is not None and diagnosis.rate_jump_step is not None:
+        return _without_jump(diagnosis, policy, course, diagnosis.rate_jump, diagnosis.rate_jump_step, why=why)
+    harm = max(0, _first_bad(diagnosis) - 1)  # a loss is measured before its own update
+    target = rollback_target(harm, course)
     clip_norm = course.clip_norm * policy.clip_factor
-    jump = () if diagnosis.rate_jump is None else (_in_words(diagnosis.rate_jump, diagnosis.rate_jump_step),)
     return Repair(
         kind=RepairKind.ROLLBACK,
         rollback_to_step=target,
-        lr_factor=lr_factor,
+        lr_factor=policy.lr_factor,
         clip_norm=clip_norm,
         rewarmup_steps=policy.rewarmup_steps,
         reasons=(
             why,
-            *jump,
-            f"Learning rate times {lr_factor:.3g}, clip norm {course.clip_norm:g} to {clip_norm:g}, "
+            f"Learning rate times {policy.lr_factor:.3g}, clip norm {course.clip_norm:g} to {clip_norm:g}, "
             f"re-warmed over {policy.rewarmup_steps} steps.",
             f"Back to step {target}: the weights took harm at step {harm} or before.",
+        ),
+    )
+
+
+def _without_jump(
+    diagnosis: DiagnosisReport, policy: RepairPolicy, course: Course, jump: float, since: int, *, why: str
+) -> Repair:
+    """Back to before a jump of the rate, and from its first step on with the rate divided by it.
+
+    That is the rate that was planned, so the course has no need to get calmer besides.
+    """
+    target = max((step for step in course.checkpoint_steps if step <= since), default=0)
+    lr_factor = min(policy.lr_factor, 1.0 / jump)
+    return Repair(
+        kind=RepairKind.ROLLBACK,
+        rollback_to_step=target,
+        lr_factor=lr_factor,
+        rate_from_step=since,
+        reasons=(
+            why,
+            _in_words(diagnosis, jump),
+            f"Learning rate times {lr_factor:.3g} from step {since} on, which makes up for it.",
+            f"Back to step {target}, before the weights took harm.",
         ),
     )
 
@@ -223,21 +243,19 @@ def _was_averted(diagnosis: DiagnosisReport, policy: RepairPolicy) -> bool:
     return only_gradient and len({anomaly.step for anomaly in anomalies}) <= policy.max_averted_steps
 
 
-def _first_harm(diagnosis: DiagnosisReport) -> int:
-    """The first step whose update may have done the harm: no later than the one before the first bad loss."""
-    if diagnosis.rate_jump_step is not None:
-        return diagnosis.rate_jump_step
-    return max(0, _first_bad(diagnosis) - 1)
-
-
 def _sound_before(step: int, diagnosis: DiagnosisReport, course: Course) -> int:
     """The checkpoint that a clean replay proved, or else the newest one past its probation."""
     proven = diagnosis.sound_step
     return proven if proven is not None and proven <= step else rollback_target(step, course)
 
 
-def _in_words(jump: float, step: int | None) -> str:
-    return f"From step {step} on the learning rate was up to {jump:.3g} times the planned one."
+def _in_words(diagnosis: DiagnosisReport, jump: float) -> str:
+    since = f"From step {diagnosis.rate_jump_step} on the"
+    if diagnosis.is_rate_jump_recorded is False:
+        return (
+            f"{since} weights moved {jump:.3g} times as far as the planned rate moved them, whatever the records say."
+        )
+    return f"{since} learning rate was up to {jump:.3g} times the planned one."
 
 
 def _reached_caps(history: IncidentHistory, policy: RepairPolicy, course: Course) -> list[str]:

@@ -20,7 +20,8 @@ def probation_ends(
     last = max(anomaly.step for anomaly in diagnosis.anomalies)
     resumes = step if repair.rollback_to_step is None else repair.rollback_to_step
     beyond = max(last + 1, resumes) + spec.repair.probation_steps
-    return max(beyond, proven_from(diagnosis, spec, armed_from=schedule.armed_from(resumes), resumes=resumes))
+    armed_from = schedule.armed_from(max(resumes, repair.rate_from_step or 0))
+    return max(beyond, proven_from(diagnosis, spec, armed_from=armed_from, resumes=resumes))
 
 
 def proven_from(diagnosis: DiagnosisReport, spec: RunSpec, *, armed_from: int, resumes: int = 0) -> int:

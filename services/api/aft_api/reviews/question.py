@@ -115,7 +115,8 @@ def effect_of(repair: Repair, *, step: int) -> str:
     if back is not None:
         parts.append(f"the run goes back from step {step} to step {back} and trains {step - back} step(s) again")
     if repair.lr_factor is not None:
-        parts.append(f"the learning rate is {repair.lr_factor:g} times what it was")
+        since = "" if repair.rate_from_step is None else f" from step {repair.rate_from_step} on"
+        parts.append(f"the learning rate is {repair.lr_factor:g} times what it was{since}")
     if repair.rewarmup_steps:
         parts.append(f"it climbs over {repair.rewarmup_steps} steps")
     if repair.clip_norm is not None:

@@ -132,7 +132,8 @@ async def _ended(
         ports.known.is_loaded = True
     spec_hash = digest_of(spec)
     with ports.feed.listen(run_id, kind, job_id) as ear:
-        view = await ports.worker.put(kind, job_id, spec, ports.fence_token)
+        # A window is planned from what is on record, so whatever ran before it is.
+        view = await ports.worker.put(kind, job_id, spec, ports.fence_token, settles=kind == "windows")
         await _note_reachable(ports, run_id)
         while True:
             _refuse(ports, job_misfit(view, spec, spec_hash, run))

@@ -48,6 +48,8 @@ class StepOutputs:
     """Mean loss of the batch, in nats per weighted token."""
     grad_norm: Float[Array, ""]
     """Global L2 norm of its gradient, before clipping."""
+    update_norm: Float[Array, ""]
+    """Global L2 norm of how far the weights moved, learning rate included; 0 when they did not."""
     applied: Bool[Array, ""]
     withheld: Int[Array, ""]
     """Why the update was not applied, as a code for `withheld_of`; 0 when it was."""
@@ -126,11 +128,12 @@ class TrainStep:
         known = rearmed(state.guard, inputs.rearm)
         guard, code = judge(known, batch.loss, grad_norm, skip, self._detection)
         applied = code == 0
-        trainable, opt_state = self._updated(state, batch.gradient, grad_norm, inputs, applied)
+        trainable, opt_state, update_norm = self._updated(state, batch.gradient, grad_norm, inputs, applied)
         after = TrainState(trainable=trainable, opt_state=opt_state, guard=guard, step=state.step + 1)
         outputs = StepOutputs(
             loss=batch.loss,
             grad_norm=grad_norm,
+            update_norm=update_norm,
             applied=applied,
             withheld=code,
             sample_loss=batch.sample_loss,
@@ -147,8 +150,11 @@ class TrainStep:
         grad_norm: Float[Array, ""],
         inputs: StepInputs,
         applied: Bool[Array, ""],
-    ) -> tuple[Parameters, optax.OptState]:
-        """Weights and optimizer state after the step; every bit as it was where `applied` is false."""
+    ) -> tuple[Parameters, optax.OptState, Float[Array, ""]]:
+        """Weights and optimizer state after the step, and how far the weights moved.
+
+        Every bit is as it was where `applied` is false.
+        """
         factor = jnp.minimum(1.0, inputs.clip_norm / jnp.maximum(grad_norm, 1e-12))
         clipped = jax.tree.map(lambda leaf: leaf * factor, gradient)
         directions, opt_state = self._optimizer.update(clipped, state.opt_state, state.trainable, applied=applied)
@@ -156,7 +162,8 @@ class TrainStep:
         def moved(leaf: Array, direction: Array) -> Array:
             return jnp.where(applied, leaf - inputs.learning_rate * direction, leaf)
 
-        return jax.tree.map(moved, state.trainable, directions), opt_state
+        update_norm = jnp.where(applied, inputs.learning_rate * optax.tree.norm(directions), 0.0)
+        return jax.tree.map(moved, state.trainable, directions), opt_state, update_norm
 
 
 def _typed(inputs: StepInputs) -> StepInputs:

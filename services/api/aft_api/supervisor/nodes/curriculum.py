@@ -78,7 +78,7 @@ async def _give_rate_back(ports: Ports, state: State, spec: RunSpec) -> None:
         if scale is None:
             return
         step = state["step"]
-        changed = schedule.with_rate(scale, step=step, rewarmup_steps=spec.repair.rewarmup_steps)
+        changed = schedule.with_rate(scale, step=step)
         await add_schedule(session, state["run_id"], changed, cause=cause, clock=ports.clock)
         await record(
             session, state["run_id"], EventKind.RATE_GIVEN_BACK,

@@ -78,6 +78,7 @@ async def _diagnose(
         sound_step=conclusion.sound_step,
         rate_jump=jump.factor if jump else None,
         rate_jump_step=jump.step if jump else None,
+        is_rate_jump_recorded=jump.is_recorded if jump else None,
         reasons=conclusion.reasons,
         replays=tuple(replay for result in results for replay in result.replays),
         replay_steps=sum(_steps_trained(result) for result in results),
