@@ -149,7 +149,7 @@ class DetectionSpec(Contract):
     min_steps: int = Field(default=16, ge=4)
     """Clean steps before the batch detectors arm."""
     history_steps: int = Field(default=64, ge=8)
-    """Clean steps that the statistics look back on; more reach back into the first descent, whose spread hides spikes."""
+    """Clean steps that the statistics look back on; more reach into the first descent, whose spread hides spikes."""
     loss_z: float = Field(default=6.0, gt=0)
     """Batch loss this far above the clean median is an anomaly, and its update is withheld."""
     grad_norm_z: float = Field(default=6.0, gt=0)
