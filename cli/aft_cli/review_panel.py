@@ -51,10 +51,15 @@ def repair_words(repair: Repair | None) -> str:
     parts = [
         f"roll back to step {repair.rollback_to_step}" if repair.rollback_to_step is not None else "",
         f"blacklist {', '.join(repair.blacklist)}" if repair.blacklist else "",
-        f"learning rate x {repair.lr_factor:g}" if repair.lr_factor is not None else "",
+        _rate_words(repair) if repair.lr_factor is not None else "",
         f"clip norm {repair.clip_norm:g}" if repair.clip_norm is not None else "",
     ]
     return "; ".join(filter(None, parts)) or str(repair.kind)
+
+
+def _rate_words(repair: Repair) -> str:
+    since = "" if repair.rate_from_step is None else f" from step {repair.rate_from_step} on"
+    return f"learning rate x {repair.lr_factor:g}{since}"
 
 
 def _evidence_lines(evidence: Evidence) -> Iterator[str]:

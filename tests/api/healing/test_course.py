@@ -25,6 +25,7 @@ from aft_contracts import (
     SkipBatch,
     Stop,
     UnblacklistSamples,
+    learning_rate,
 )
 
 OPTIM = OptimSpec(learning_rate=1e-3, clip_norm=1.0, steps=100)
@@ -53,6 +54,23 @@ def test_everything_a_repair_changes_holds_from_the_step_it_goes_back_to() -> No
     assert rate is not None
     assert (rate.scale, rate.rewarmup_steps) == (0.5, 8)
     assert (after.clip_at(39), after.clip_at(40)) == (None, 0.25)
+
+
+def test_a_rate_may_change_later_than_the_run_goes_on() -> None:
+    after = repaired(Schedule(), rollback_to_step=40, lr_factor=0.1, rate_from_step=46)
+    assert after.rate_change_at(45) is None
+    assert [learning_rate(OPTIM, after, step) / learning_rate(OPTIM, Schedule(), step) for step in (45, 46, 60)] == (
+        pytest.approx([1.0, 0.1, 0.1])
+    )
+    assert (after.armed_from(45), after.armed_from(46)) == (0, 46)
+    told = apply_command(after, SetLearningRate(learning_rate=5e-4), step=43, cause="c", spec=SPEC)
+    assert learning_rate(OPTIM, told, 60) == pytest.approx(0.5 * learning_rate(OPTIM, Schedule(), 60)), "who says so last"
+
+
+def test_a_rate_cannot_change_before_the_run_goes_on() -> None:
+    change = repaired(Schedule(), rollback_to_step=40, lr_factor=0.1, rate_from_step=36).rate_change_at(40)
+    assert change is not None
+    assert change.step == 40
 
 
 def test_a_second_rate_cut_multiplies_the_first() -> None:

@@ -107,9 +107,15 @@ def test_how_long_a_gradient_may_explode_is_the_policy_s(diagnose, lab) -> None:
 
 
 def test_a_rate_that_jumped_goes_back_to_what_it_was_from_before_the_jump(diagnose) -> None:
-    jumped = diagnose("optimisation", {46: True}).model_copy(update={"rate_jump": 16.0, "rate_jump_step": 30})
+    jumped = diagnose("optimisation", {46: True}).model_copy(update={"rate_jump": 16.0, "rate_jump_step": 33})
     repair = plan_repair(jumped, FRESH, POLICY, course=COURSE)
-    assert (repair.rollback_to_step, repair.lr_factor) == (30, 1 / 16)
+    assert (repair.rollback_to_step, repair.lr_factor, repair.rate_from_step) == (30, 1 / 16, 33)
+    assert (repair.clip_norm, repair.rewarmup_steps) == (None, 0), "the planned course comes back: none calmer"
+
+
+def test_a_small_jump_lowers_the_rate_as_much_as_the_policy_says(diagnose) -> None:
+    jumped = diagnose("optimisation", {46: True}).model_copy(update={"rate_jump": 1.5, "rate_jump_step": 33})
+    assert plan_repair(jumped, FRESH, POLICY, course=COURSE).lr_factor == POLICY.lr_factor
 
 
 @pytest.mark.parametrize(

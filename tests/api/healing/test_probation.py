@@ -46,6 +46,11 @@ def ends_of(diagnosis: DiagnosisReport, *, step: int, **changes: object) -> int 
         pytest.param({"kind": "rollback", "rollback_to_step": 40, **CALMER}, 66, id="from-where-it-is-armed-again"),
         pytest.param({"kind": "rollback", "rollback_to_step": 40, "clip_norm": 0.5}, 66, id="after-another-clip-too"),
         pytest.param({"kind": "rollback", "rollback_to_step": 20, **CALMER}, 56, id="armed-before-the-incident"),
+        pytest.param(
+            {"kind": "rollback", "rollback_to_step": 30, "lr_factor": 0.1, "rate_from_step": 42},
+            68,
+            id="from-where-a-later-rate-arms-it-again",
+        ),
     ],
 )
 def test_it_ends(lab, changes, ends) -> None:

@@ -206,3 +206,13 @@ def test_a_rate_that_nobody_recorded_is_over_when_the_weights_move_as_planned(
         for step, rate in enumerate(rates)
     ]
     assert scale_given_back(SCHEDULE, LOWERED, steps, LEVEL, spec, jump_step=100) == (scale and pytest.approx(scale))
+
+
+@pytest.mark.parametrize(("last", "scale"), [(105, None), (106, None), (110, 1.0)])
+def test_a_rate_that_was_lowered_from_the_jump_on_comes_back(lab, spec, last, scale) -> None:
+    repair = LOWERED.model_copy(update={"rate_from_step": 106, "rewarmup_steps": 0})
+    schedule = Schedule().rolled_back(100).with_rate(0.05, step=106)
+    rates = [RATE * (0.05 if step >= 110 else 1.0) for step in range(last + 1)]  # as planned, but for 106 to 109
+    steps = [lab.step(step, lr=rate) for step, rate in enumerate(rates)]
+    given = scale_given_back(schedule, repair, steps, LEVEL, spec, jump_step=106)
+    assert given == (scale and pytest.approx(scale))
