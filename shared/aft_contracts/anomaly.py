@@ -17,6 +17,7 @@ class AnomalyKind(StrEnum):
     DRIFT = "drift"
     STALL = "stall"
     EVALUATION_DROP = "evaluation_drop"
+    RATE_JUMP = "rate_jump"
 
 
 class Anomaly(Contract):
@@ -30,7 +31,7 @@ class Anomaly(Contract):
     """What was measured, in the detector's own unit (nats, or log of a norm)."""
     score: Measured
     """How far out it is, in robust standard deviations; infinite for a value that is not finite; for a stall, its
-    steps."""
+    steps; for a learning rate, how many times what was planned."""
     threshold: float
     """The score from which on this is an anomaly."""
     applied: bool

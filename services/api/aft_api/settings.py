@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     """How long one long poll of a worker waits, in seconds."""
     retry_s: float = Field(default=2.0, gt=0)
     """Pause before a worker that did not answer is tried again, in seconds."""
+    job_silence_s: float = Field(default=1800.0, gt=0)
+    """How long a worker may show a job without any change before that counts as a failed attempt, in seconds."""
     drain_s: float = Field(default=10.0, gt=0)
     """How long a shutdown lets runs come to a cycle's end, in seconds; windows at workers are not waited for."""
     auth: Literal["auto", "required"] = "auto"

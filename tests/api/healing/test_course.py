@@ -64,7 +64,9 @@ def test_a_rate_may_change_later_than_the_run_goes_on() -> None:
     )
     assert (after.armed_from(45), after.armed_from(46)) == (0, 46)
     told = apply_command(after, SetLearningRate(learning_rate=5e-4), step=43, cause="c", spec=SPEC)
-    assert learning_rate(OPTIM, told, 60) == pytest.approx(0.5 * learning_rate(OPTIM, Schedule(), 60)), "who says so last"
+    assert learning_rate(OPTIM, told, 60) == pytest.approx(0.5 * learning_rate(OPTIM, Schedule(), 60)), (
+        "who says so last"
+    )
 
 
 def test_a_rate_cannot_change_before_the_run_goes_on() -> None:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from aft_api.healing.rate_jump import RateJump, RatePlan, find_rate_jump, scale_given_back
-from aft_contracts import OptimSpec, RateCurve, Repair, RepairKind, Schedule, learning_rate
+from aft_api.healing.detect import judge
+from aft_api.healing.rate_jump import RateJump, RatePlan, find_high_rates, find_rate_jump, scale_given_back
+from aft_contracts import AnomalyKind, OptimSpec, RateCurve, Repair, RepairKind, Schedule, learning_rate
 
 RATE = 1e-3
 PLAIN = Schedule()
@@ -216,3 +217,56 @@ def test_a_rate_that_was_lowered_from_the_jump_on_comes_back(lab, spec, last, sc
     steps = [lab.step(step, lr=rate) for step, rate in enumerate(rates)]
     given = scale_given_back(schedule, repair, steps, LEVEL, spec, jump_step=106)
     assert given == (scale and pytest.approx(scale))
+
+
+AS_PLANNED = RatePlan(optim=LEVEL, schedule=PLAIN)
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_a_high_rate_is_called_out_at_its_first_step(lab, spec, is_recorded) -> None:
+    def factor_at(step: int) -> float:
+        return 30.0 if 90 <= step < 94 else 1.0
+
+    steps = steps_with(lab, factor_at) if is_recorded else secretly(lab, factor_at)
+    found = find_high_rates(steps[85:95], steps[:85], AS_PLANNED, spec)
+    assert [(one.kind, one.step, one.applied) for one in found] == [
+        (AnomalyKind.RATE_JUMP, step, True) for step in range(90, 94)
+    ]
+    assert [one.score for one in found] == pytest.approx([30.0] * 4)
+    threshold = spec.rate_jump_factor if is_recorded else spec.stride_jump_factor
+    assert {one.threshold for one in found} == {threshold}
+
+
+def test_a_rate_that_stays_high_is_called_out_until_it_is_the_usual_one(lab, spec) -> None:
+    steps = steps_with(lab, lambda step: 8.0 if step >= 60 else 1.0)
+    found = find_high_rates(steps[50:], steps[:50], AS_PLANNED, spec)
+    assert [one.step for one in found] == [*range(60, 60 + spec.rate_jump_steps // 2)]
+
+
+def test_what_was_called_out_in_one_window_is_not_in_the_next(lab, spec) -> None:
+    steps = steps_with(lab, lambda step: 8.0 if 60 <= step < 64 else 1.0)
+    assert find_high_rates(steps[70:80], steps[:70], AS_PLANNED, spec) == ()
+    assert find_high_rates((), steps, AS_PLANNED, spec) == ()
+
+
+@pytest.mark.parametrize("schedule", [PLAIN, PLAIN.with_rate(8.0, step=55), PLAIN.with_rate(0.02, step=30)])
+def test_a_planned_rate_is_never_called_out(lab, spec, schedule) -> None:
+    optim = OptimSpec(learning_rate=RATE, steps=200, warmup_steps=20)
+    steps = secretly(lab, lambda _: 1.0, optim=optim, schedule=schedule)
+    assert find_high_rates(steps, (), RatePlan(optim=optim, schedule=schedule), spec) == ()
+
+
+def test_a_window_is_judged_by_its_rates_too(lab, spec) -> None:
+    steps = secretly(lab, lambda step: 20.0 if step == 95 else 1.0)
+    kinds = {one.kind for one in judge(steps[90:100], steps[:90], spec, plan=AS_PLANNED)}
+    assert kinds == {AnomalyKind.RATE_JUMP}
+    assert AnomalyKind.RATE_JUMP not in {one.kind for one in judge(steps[90:100], steps[:90], spec)}
+
+
+def test_a_jump_is_as_high_as_its_record_gets_by_the_last_bad_step(lab, spec) -> None:
+    steps = steps_with(lab, lambda step: {90: 4.0, 91: 16.0, 92: 32.0, 93: 64.0}.get(step, 1.0))
+    for until, factor in ((None, 4.0), (91, 16.0), (93, 64.0), (99, 64.0)):
+        found = find_rate_jump(steps, 90, AS_PLANNED, spec, until_step=until)
+        assert found is not None
+        assert (found.step, found.factor) == (90, pytest.approx(factor))
+    assert find_rate_jump(steps, 89, AS_PLANNED, spec, until_step=99) is None, "it came after the first bad step"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from aft_api.healing.cusum import find_drift
 from aft_api.healing.non_finite import find_non_finite
+from aft_api.healing.rate_jump import RatePlan, find_high_rates
 from aft_api.healing.reference import SampleReference
 from aft_api.healing.robust_z import sweep
 from aft_api.healing.sample_outlier import find_outliers
@@ -17,13 +18,15 @@ def judge(
     spec: DetectionSpec,
     *,
     armed_from: int = 0,
+    plan: RatePlan | None = None,
 ) -> tuple[Anomaly, ...]:
     """Every anomaly of `window`, by step; empty for a healthy one.
 
     `window` and `history` are oldest first; `history` is what was trained before on the same lineage, with its samples.
     `armed_from` is the last step from which another rate, clip or mix holds: batch statistics from before it describe
     another course and are not used, while single samples are still measured against all of `history`. A step that a
-    human skipped is no anomaly; one that the worker's guard withheld always is.
+    human skipped is no anomaly; one that the worker's guard withheld always is. Without a `plan` nothing is said of
+    rates.
     """
     judged = {step.step for step in window}
     swept = sweep((*history, *window), spec, armed_from=armed_from)
@@ -34,6 +37,7 @@ def judge(
         *find_drift(swept.clean, spec),
         *find_outliers(window, reference, spec),
         *find_stalls((*history, *window), spec, armed_from=armed_from),
+        *(find_high_rates(window, history, plan, spec) if plan is not None else ()),
     )
     return tuple(sorted((anomaly for anomaly in found if anomaly.step in judged), key=_place))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from aft_api.healing.cusum import elevation
 from aft_api.healing.detect import judge
+from aft_api.healing.rate_jump import RatePlan
 from aft_api.healing.robust_z import sweep
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, Replay, StepRecord, Suspect
 
@@ -24,6 +25,8 @@ class Incident:
     spec: DetectionSpec
     armed_from: int
     """The step from which on the detectors knew what is normal; see `judge`."""
+    plan: RatePlan | None = None
+    """What the learning rate was to be."""
 
     def replayed(self, replay: Replay | None) -> frozenset[int]:
         """The anomalous steps that `replay` trained again."""
@@ -40,7 +43,7 @@ class Incident:
         trained = [_without(step, masked) for step in replay.steps if step.tokens > 0]
         past = [step for step in self.history if not trained or step.step < trained[0].step]
         found: dict[int, set[AnomalyKind]] = {}
-        for anomaly in judge(trained, past, self.spec, armed_from=self.armed_from):
+        for anomaly in judge(trained, past, self.spec, armed_from=self.armed_from, plan=self.plan):
             if anomaly.kind is not AnomalyKind.DRIFT and anomaly.step in steps:
                 found.setdefault(anomaly.step, set()).add(anomaly.kind)
         drifted = {anomaly.step for anomaly in self.anomalies if anomaly.kind is AnomalyKind.DRIFT}

@@ -2,10 +2,10 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from aft_contracts import DetectionSpec, OptimSpec, Repair, Schedule, StepRecord, learning_rate
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, OptimSpec, Repair, Schedule, StepRecord, learning_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,33 +45,66 @@ class RatePlan:
         return moved / self.at(step.step) if step.applied and moved and math.isfinite(moved) else None
 
 
+def find_high_rates(
+    window: Sequence[StepRecord], history: Sequence[StepRecord], plan: RatePlan, spec: DetectionSpec
+) -> tuple[Anomaly, ...]:
+    """The steps of `window` that were made with a far higher learning rate than planned.
+
+    u_t = applied rate / planned rate. Both u_t and the applied rate stand at `rate_jump_factor` times their medians
+    over the `rate_jump_steps` steps before. (The rule is our own.) Warm-up, curve, restart and command are planned, and
+    leave u where it was; a jump for which a repair has lowered the plan leaves the applied rate where it was. A rate
+    that stays high is called out until it is what the steps before it had.
+
+    The applied rate is the recorded one first. Where that keeps to the plan, it is how far the weights moved
+    (`StepRecord.update_norm`), with `stride_jump_factor`: between the rate that is logged and the update, something may
+    be wrong. `history` is what was trained before on the same lineage; both are oldest first.
+    """
+    if not window:
+        return ()
+    known = (*history[-_ENOUGH * spec.rate_jump_steps :], *window)
+    found: dict[int, Anomaly] = {}
+    for view in _views(known, plan, spec):
+        for place in view.high_places(from_step=window[0].step):
+            one = view.steps[place]
+            anomaly = Anomaly(
+                kind=AnomalyKind.RATE_JUMP,
+                step=one.step,
+                value=one.rate,
+                score=one.excess / view.usual(place),
+                threshold=view.factor,
+                applied=one.applied,
+            )
+            found.setdefault(one.step, anomaly)
+    return tuple(found[step] for step in sorted(found))
+
+
 def find_rate_jump(
-    steps: Sequence[StepRecord], first_bad_step: int, plan: RatePlan, spec: DetectionSpec
+    steps: Sequence[StepRecord],
+    first_bad_step: int,
+    plan: RatePlan,
+    spec: DetectionSpec,
+    *,
+    until_step: int | None = None,
 ) -> RateJump | None:
     """The first jump of the learning rate within the last `cusum_lag` steps up to `first_bad_step`.
 
-    u_t = applied rate / planned rate. At a jump both u_t and the applied rate stand at `rate_jump_factor` times their
-    medians over the `rate_jump_steps` steps before. (The rule is our own.) Warm-up, curve, restart and command are
-    planned, and leave u where it was; a jump for which a repair has lowered the plan leaves the applied rate where it
-    was. `steps` is oldest first, of one lineage. None where too few steps are known to say.
-
-    The applied rate is the recorded one first. Where that kept to the plan, it is how far the weights moved
-    (`StepRecord.update_norm`), with `stride_jump_factor`: between the rate that is logged and the update, something may
-    be wrong. Such a jump is as large as its first step says, for the later ones are made from damaged weights.
+    It is the first of the steps with a high rate (`find_high_rates`). By its record a jump is as large as the highest
+    rate up to `until_step`, or to `first_bad_step`; by how far the weights moved as its first step says, for later ones
+    are made from damaged weights. `steps` is oldest first, of one lineage. None where too few steps are known to say.
     """
-    known = [step for step in steps if step.step <= first_bad_step]
-    recorded = [_Applied(step=step.step, rate=step.lr, excess=plan.excess(step)) for step in known]
-    place = _first_jump(recorded, first_bad_step, spec.rate_jump_factor, spec)
-    if place is not None:
-        highest = max(one.excess for one in recorded[place:])
-        return _jump(recorded, place, highest, spec, is_recorded=True)
-    moved = [
-        _Applied(step=step.step, rate=step.update_norm or 0.0, excess=stride)
-        for step in known
-        if (stride := plan.stride(step)) is not None
-    ]
-    place = _first_jump(moved, first_bad_step, spec.stride_jump_factor, spec)
-    return None if place is None else _jump(moved, place, moved[place].excess, spec, is_recorded=False)
+    last = first_bad_step if until_step is None else until_step
+    for view in _views([step for step in steps if step.step <= last], plan, spec):
+        for place in view.high_places(from_step=first_bad_step - spec.cusum_lag + 1):
+            first = view.steps[place]
+            if first.step > first_bad_step:
+                break
+            height = max(one.excess for one in view.steps[place:]) if view.is_recorded else first.excess
+            return RateJump(step=first.step, factor=height / view.usual(place), is_recorded=view.is_recorded)
+    return None
+
+
+_ENOUGH = 4
+"""So many times `rate_jump_steps` steps are looked at for as many that moved the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,26 +114,51 @@ class _Applied:
     step: int
     rate: float
     excess: float
+    """In units of the planned rate."""
+    applied: bool
 
 
-def _first_jump(known: Sequence[_Applied], first_bad_step: int, factor: float, spec: DetectionSpec) -> int | None:
-    """Place of the first one that stands that far above those before it."""
-    for place in range(spec.rate_jump_steps, len(known)):
-        one = known[place]
-        if one.step <= first_bad_step - spec.cusum_lag:
-            continue
-        before = known[place - spec.rate_jump_steps : place]
-        usual, usual_rate = (
-            statistics.median(values) for values in zip(*((b.excess, b.rate) for b in before), strict=True)
-        )
-        if one.excess >= factor * usual > 0 and one.rate >= factor * usual_rate:
-            return place
-    return None
+@dataclass(frozen=True, kw_only=True)
+class _View:
+    """The applied rates of a lineage, oldest first, by the one sign or by the other."""
+
+    steps: Sequence[_Applied]
+    is_recorded: bool
+    factor: float
+    memory: int
+    """Steps that say what is usual."""
+
+    def high_places(self, *, from_step: int) -> Iterator[int]:
+        """Places of the steps from `from_step` on that stand that far above the ones before them."""
+        for place in range(self.memory, len(self.steps)):
+            one = self.steps[place]
+            if one.step < from_step or one.excess < self.factor * self.usual(place) or self.usual(place) <= 0:
+                continue
+            if one.rate >= self.factor * statistics.median(before.rate for before in self._before(place)):
+                yield place
+
+    def usual(self, place: int) -> float:
+        """The usual excess of the steps before a place."""
+        return statistics.median(one.excess for one in self._before(place))
+
+    def _before(self, place: int) -> Sequence[_Applied]:
+        return self.steps[place - self.memory : place]
 
 
-def _jump(known: Sequence[_Applied], place: int, height: float, spec: DetectionSpec, *, is_recorded: bool) -> RateJump:
-    usual = statistics.median(one.excess for one in known[place - spec.rate_jump_steps : place])
-    return RateJump(step=known[place].step, factor=height / usual, is_recorded=is_recorded)
+def _views(steps: Sequence[StepRecord], plan: RatePlan, spec: DetectionSpec) -> tuple[_View, _View]:
+    """By the records, which are believed first, and by how far the weights moved."""
+    recorded = [
+        _Applied(step=step.step, rate=step.lr, excess=plan.excess(step), applied=step.applied) for step in steps
+    ]
+    moved = [
+        _Applied(step=step.step, rate=step.update_norm or 0.0, excess=stride, applied=True)
+        for step in steps
+        if (stride := plan.stride(step)) is not None
+    ]
+    return (
+        _View(steps=recorded, is_recorded=True, factor=spec.rate_jump_factor, memory=spec.rate_jump_steps),
+        _View(steps=moved, is_recorded=False, factor=spec.stride_jump_factor, memory=spec.rate_jump_steps),
+    )
 
 
 def scale_given_back(

@@ -28,6 +28,8 @@ def _in_words(anomaly: Anomaly) -> str:
     at = f"{anomaly.kind} at step {anomaly.step}"
     if anomaly.kind is AnomalyKind.STALL:
         return f"{at}: nothing was learned in {anomaly.score:g} steps in a row."
+    if anomaly.kind is AnomalyKind.RATE_JUMP:
+        return f"{at}: the step was made with {anomaly.score:.3g} times the planned learning rate."
     out = f"{anomaly.score:.1f} robust standard deviations out"
     if anomaly.kind is AnomalyKind.EVALUATION_DROP:
         return f"{at}: the held-out loss of {anomaly.domain} rose to {anomaly.value:.3f}, {out}."

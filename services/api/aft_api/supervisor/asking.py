@@ -20,6 +20,8 @@ MENDABLE = frozenset(
         "training_thread_dead",
         "stale_fence",
         "internal_error",
+        "job_lost",
+        "job_silent",
     }
 )
 """Failures that lie with a disk, its files or a process: somebody can mend them, and the same job may then succeed."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from aft_api.healing.rate_jump import RatePlan
 from aft_api.runs.windows import checkpoint_steps, get_window_spec, lineage_steps
 from aft_api.supervisor.ports import Ports
 from aft_contracts import RunSpec, Schedule, State, StepRecord, WindowSpec
@@ -25,8 +26,13 @@ class Evidence:
 
     @property
     def armed_from(self) -> int:
-        """The last change that moved what is normal: detectors warm up again from there."""
-        return self.schedule.armed_from(self.window.start_step)
+        """The last change that moved what is normal: detectors warm up again from there, for all of the window."""
+        return self.schedule.armed_from(self.steps[-1].step if self.steps else self.window.start_step)
+
+    @property
+    def plan(self) -> RatePlan:
+        """What the learning rate was to be."""
+        return RatePlan(optim=self.spec.optim, schedule=self.schedule)
 
 
 async def gather(ports: Ports, state: State) -> Evidence:

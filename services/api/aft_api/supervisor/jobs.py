@@ -51,8 +51,9 @@ async def run_job(
     Nothing is held open meanwhile: the worker's feed wakes us, and then the job is asked.
 
     Raises:
-        JobFailed: the worker says that it failed, refuses it, or answers what cannot be. A `stale_fence` is a refusal
-            like any other here: whoever writes it down learns from the store whether the lease is lost.
+        JobFailed: the worker says that it failed, refuses it, shows no progress for `job_silence_s`, or answers what
+            cannot be. A `stale_fence` is a refusal like any other here: whoever writes it down learns from the store
+            whether the lease is lost.
         RunFailed: the worker cannot load the run.
         LeaseLost: the run has a newer owner.
         Stopped: the process is to end; the job goes on at the worker, and is asked for again by the next.
@@ -135,15 +136,32 @@ async def _ended(
         # A window is planned from what is on record, so whatever ran before it is.
         view = await ports.worker.put(kind, job_id, spec, ports.fence_token, settles=kind == "windows")
         await _note_reachable(ports, run_id)
+        now_s = asyncio.get_running_loop().time
+        shown, since_s = None, now_s()
         while True:
             _refuse(ports, job_misfit(view, spec, spec_hash, run))
             if view.status in ENDED:
                 return view
+            if (shows := (view.status, view.step, len(view.progress))) != shown:
+                shown, since_s = shows, now_s()
+            elif now_s() - since_s >= ports.settings.job_silence_s:
+                raise JobFailed(_silent(ports, job_id, view))
             if on_view is not None:
                 await on_view(view)
             async with ports.turn.let_others():
                 await ear.wait(ports.settings.poll_s)
             view = await ports.worker.get(kind, job_id)
+
+
+def _silent(ports: Ports, job_id: str, view: JobView[Contract]) -> Problem:
+    return Problem(
+        title="A job does not move.",
+        status=504,
+        code="job_silent",
+        detail=f"The worker at {ports.worker.base_url} answers, and has shown {job_id} as {view.status} without a "
+        f"change for {ports.settings.job_silence_s:g} s (job_silence_s); look at the worker, and restart it if it "
+        "hangs.",
+    )
 
 
 async def _ensure_loaded(ports: Ports, run_id: str, spec: RunSpec) -> None:

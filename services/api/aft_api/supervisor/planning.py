@@ -53,6 +53,8 @@ class Planned:
     result: WindowResult | None = None
     attempts: int = 0
     """Attempts at it that have failed."""
+    has_begun: bool = False
+    """Whether a worker has shown that it trains it."""
 
 
 def place_of(state: State, schedule: Schedule) -> Place:
@@ -77,6 +79,7 @@ async def plan_window(session: AsyncSession, run_id: str, spec: RunSpec, state: 
             window=WindowSpec.model_validate(intended.spec),
             result=WindowResult.model_validate(intended.result) if is_committed else None,
             attempts=intended.attempts,
+            has_begun=intended.status in (JobStatus.RUNNING, JobStatus.TRAINED),
         )
     schedule = await _carry_out_commands(session, run_id, spec, state, schedule, clock)
     place = place_of(state, schedule)

@@ -9,7 +9,7 @@ from langgraph.runtime import Runtime
 from aft_api.healing.diagnose import Conclusion, charges, combine, conclude, look_back, tried_groups
 from aft_api.healing.harm import FEWEST_IN_A_TRIAL, Harm, plan_trial, weigh
 from aft_api.healing.incident import Incident
-from aft_api.healing.rate_jump import RatePlan, find_rate_jump
+from aft_api.healing.rate_jump import find_rate_jump
 from aft_api.healing.replay import base_of, clusters, plan_bisection, plan_look_back, plan_replay
 from aft_api.healing.scores import conclude_scores
 from aft_api.healing.suspects import find_suspects
@@ -62,9 +62,10 @@ async def _diagnose(
     ]
     results = [result for one in explained for result in one.results]
     conclusion = combine([one.conclusion for one in explained])
-    first_bad_step = min(anomaly.step for anomaly in anomalies)
-    plan = RatePlan(optim=evidence.spec.optim, schedule=evidence.schedule)
-    jump = find_rate_jump(_past(evidence), first_bad_step, plan, evidence.spec.detection)
+    bad_steps = [anomaly.step for anomaly in anomalies]
+    jump = find_rate_jump(
+        _past(evidence), min(bad_steps), evidence.plan, evidence.spec.detection, until_step=max(bad_steps)
+    )
     return DiagnosisReport(
         diagnosis_id=diagnosis_id,
         run_id=evidence.window.run_id,
@@ -126,6 +127,7 @@ def _incident(evidence: Evidence, cluster: tuple[Anomaly, ...], suspects: tuple[
         history=_past(evidence),
         spec=evidence.spec.detection,
         armed_from=evidence.armed_from,
+        plan=evidence.plan,
     )
 
 

@@ -18,7 +18,13 @@ async def monitor(state: State, runtime: Runtime[Ports]) -> State:
     if not state.get("window_id"):
         return State(verdict={"healthy": True, "anomalies": []})
     evidence = await gather(ports, state)
-    found = judge(evidence.steps, evidence.history, evidence.spec.detection, armed_from=evidence.armed_from)
+    found = judge(
+        evidence.steps,
+        evidence.history,
+        evidence.spec.detection,
+        armed_from=evidence.armed_from,
+        plan=evidence.plan,
+    )
     if found:
         async with ports.store.reads() as session:
             known = await unproven_samples(session, state["run_id"])

@@ -58,11 +58,16 @@ async def _train_window(ports: Ports, planned: Planned) -> WindowResult | str:
             if await is_open(session, asked):  # this node ran before and was cut off after its transaction
                 return asked
     noted: tuple[JobStatus, int] | None = None
+    has_begun = planned.has_begun
 
     async def on_view(view: JobView[Any]) -> None:
-        nonlocal noted
+        nonlocal noted, has_begun
         if view.status is JobStatus.ACCEPTED:
+            if has_begun:
+                has_begun = False  # said once: the worker has it now, and trains it again
+                raise JobFailed(_lost(ports, spec))
             return  # as the window's row says already; commands were looked for when it was planned
+        has_begun = True
         stands = view.status, len(view.progress)
         if stands != noted:
             async with ports.store.sessions.begin() as session:
@@ -112,6 +117,16 @@ async def _refuse_empty(ports: Ports, spec: WindowSpec, result: WindowResult) ->
             detail=f"The worker at {ports.worker.base_url} cancelled window {spec.window_id} before its first step, "
             "and nobody had asked for that.",
         )
+    )
+
+
+def _lost(ports: Ports, spec: WindowSpec) -> Problem:
+    return Problem(
+        title="The worker lost the window.",
+        status=502,
+        code="job_lost",
+        detail=f"The worker at {ports.worker.base_url} had begun window {spec.window_id}, and knew nothing of it when "
+        "it was asked again. It was restarted; if that happens each time, the window may be too much for its memory.",
     )
 
 
