@@ -173,9 +173,9 @@ class DetectionSpec(Contract):
     """Smallest spread of the batch loss that is believed, in nats, …"""
     loss_floor_share: float = Field(default=0.02, ge=0)
     """… and as a share of its median: a handful of losses may lie close together by chance."""
-    grad_norm_floor: float = Field(default=0.25, gt=0)
-    """Smallest spread of the log of the batch gradient norm that is believed: no norm below e^(6 * 0.25) = 4.5 times
-    the usual one is a spike, for the clip takes it."""
+    grad_norm_floor: float = Field(default=0.3, gt=0)
+    """Smallest spread of the log of the batch gradient norm that is believed: no norm below e^(6 * 0.3) = 6 times the
+    usual one is a spike, for the clip takes it."""
     trim_z: float = Field(default=6.0, gt=0)
     """Clean values this many 1.4826 * MAD above their median are left out of the ninth decile of every spread."""
     max_rejections: int = Field(default=8, ge=1)
