@@ -64,7 +64,7 @@ class RuledStep:
         outputs = StepOutputs(
             loss=batch.loss,
             grad_norm=grad_norm,
-            update_norm=jnp.float32(jnp.nan),  # no rule asks for it
+            update_rms=jnp.float32(jnp.nan),  # no rule asks for it
             applied=jnp.bool_(ruling.applied),
             withheld=jnp.int32(0),
             sample_loss=batch.sample_loss,

@@ -42,9 +42,9 @@ class StepRecord(Contract):
     """Mean loss of the batch, in nats per token."""
     grad_norm: Measured
     """Global L2 norm of the batch gradient, before clipping."""
-    update_norm: Measured | None = None
-    """Global L2 norm of how far the weights moved, learning rate included; null where the update was withheld, or where
-    nobody measured it."""
+    update_rms: Measured | None = None
+    """Root mean square of how far a fixed sample of the weights moved, learning rate included; null where the update was
+    withheld, or where nobody measured it."""
     lr: float
     """Learning rate of this step."""
     clip_norm: float

@@ -352,8 +352,8 @@ def test_a_poisoned_row_is_withheld_and_named(make_spec: MakeSpec, open_session:
     hit = [step for step in steps if "evil" in [sample.sample_id for sample in step.samples]]
     assert [step.withheld for step in hit] == [Withheld.NON_FINITE] * len(hit) != []
     assert all(step.applied for step in steps if step not in hit)
-    assert all((step.update_norm or 0.0) > 0.0 for step in steps if step not in hit)
-    assert [step.update_norm for step in hit] == [None] * len(hit)
+    assert all((step.update_rms or 0.0) > 0.0 for step in steps if step not in hit)
+    assert [step.update_rms for step in hit] == [None] * len(hit)
 
 
 def test_a_skipped_step_consumes_its_batch_alone(make_spec: MakeSpec, open_session: OpenSession) -> None:

@@ -164,7 +164,7 @@ def _record(
         step=step,
         loss=float(measured.loss),
         grad_norm=float(measured.grad_norm),
-        update_norm=float(measured.update_norm) if measured.applied else None,
+        update_rms=float(measured.update_rms) if measured.applied else None,
         lr=lr,
         clip_norm=clip_norm,
         tokens=sum(sample.tokens for sample in samples),

@@ -91,7 +91,7 @@ def test_its_thresholds_are_those_of_the_spec(lab, spec) -> None:
 
 def moved(lab, step: int, rate: float, *, really: float, direction: float = 3.0, **changes):
     """A step that records `rate` and moves the weights by another."""
-    return lab.step(step, lr=rate, update_norm=really * direction, **changes)
+    return lab.step(step, lr=rate, update_rms=really * direction, **changes)
 
 
 def secretly(lab, factor_at, count: int = 120, optim: OptimSpec = LEVEL, schedule: Schedule = PLAIN) -> list:
@@ -135,9 +135,9 @@ def test_steps_that_moved_nothing_say_nothing_about_the_rate(lab, spec) -> None:
     steps = secretly(lab, lambda step: 20.0 if step >= 90 else 1.0)
     for step, one in enumerate(steps):
         if step % 3 == 0:
-            steps[step] = one.model_copy(update={"applied": False, "update_norm": None})
+            steps[step] = one.model_copy(update={"applied": False, "update_rms": None})
         elif step % 5 == 0:
-            steps[step] = one.model_copy(update={"update_norm": float("inf")})
+            steps[step] = one.model_copy(update={"update_rms": float("inf")})
     found = find_rate_jump(steps, 100, RatePlan(optim=LEVEL, schedule=Schedule()), spec)
     assert found is not None
     assert (found.step, found.factor) == (91, pytest.approx(20.0))

@@ -1,9 +1,13 @@
 """Leases: one owner a run, by the database's clock."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from aft_api.db.engine import STORE_ERRORS, Store, open_store
 from aft_api.db.migrate import upgrade
@@ -114,3 +118,31 @@ async def test_process_frozen_in_a_transaction_does_not_keep_the_run_from_the_ot
     await session.invalidate()
     for store in (frozen, well):
         await store.engine.dispose()
+
+
+@contextmanager
+def statements_of(store: Store) -> Iterator[list[str]]:
+    """What the store is told meanwhile."""
+    said: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        said.append(statement)
+
+    engine = store.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield said
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("runs", [1, 30])
+async def test_one_statement_renews_all_leases_however_many(store: Store, runs: int) -> None:
+    for _ in range(runs):
+        await placed_run(store)
+    held = await claim_runs(store, "a", lease_s=A_MINUTE_S, limit=100)
+    assert len(held) == runs
+    with statements_of(store) as said:
+        assert await renew_leases(store, "a", held, lease_s=A_MINUTE_S) == set(held)
+    written = [statement for statement in said if not statement.startswith("BEGIN")]
+    assert [statement.split()[0] for statement in written] == ["UPDATE"]

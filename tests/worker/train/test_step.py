@@ -14,7 +14,7 @@ from aft_worker.model.mesh import make_mesh
 from aft_worker.train.digest import state_digest
 from aft_worker.train.errors import BatchDoesNotDivide, refuse_uneven
 from aft_worker.train.state import TrainState, init_state
-from aft_worker.train.step import TrainStep, withheld_of
+from aft_worker.train.step import MOST_SAMPLED, TrainStep, sampled, withheld_of
 
 OPTIM = OptimSpec(weight_decay=0.1)
 DETECTION = DetectionSpec(min_steps=4, history_steps=8)
@@ -62,11 +62,27 @@ def test_step_is_a_clipped_adamw_step_on_the_plain_gradient(load_tiny, make_inpu
     assert bool(outputs.applied)
     np.testing.assert_allclose(outputs.loss, loss, rtol=1e-6)
     way = jax.tree.map(lambda now, then: now - then, after.trainable, before.trainable)
-    np.testing.assert_allclose(outputs.update_norm, optax.tree.norm(way), rtol=1e-4)
+    asked = np.concatenate([leaf.ravel() for leaf in sampled(way)])
+    np.testing.assert_allclose(outputs.update_rms, np.sqrt(np.mean(asked**2)), rtol=1e-4)
+    assert 0 < asked.size <= sum(leaf.size for leaf in jax.tree.leaves(way))
     np.testing.assert_allclose(outputs.grad_norm, optax.tree.norm(gradient), rtol=1e-5)
     for given, wanted in zip(jax.tree.leaves(after.trainable), jax.tree.leaves(expected), strict=True):
         # Adam's first step is lr * g / |g|: where g is near zero, rounding decides its sign.
         np.testing.assert_allclose(given, wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "asked"),
+    [
+        ((5, 3, 40), [3, 5, 40]),
+        ((5, MOST_SAMPLED, 3), [3, 5]),
+        ((MOST_SAMPLED - 3, 3), [3, MOST_SAMPLED - 3]),
+        ((2 * MOST_SAMPLED, 3 * MOST_SAMPLED), [2 * MOST_SAMPLED]),
+    ],
+)
+def test_the_smallest_leaves_are_asked_how_far_they_moved(sizes: tuple[int, ...], asked: list[int]) -> None:
+    tree = {f"leaf{number}": np.zeros(size) for number, size in enumerate(sizes)}
+    assert [leaf.size for leaf in sampled(tree)] == asked
 
 
 def test_changing_rate_clip_skip_and_weights_compiles_nothing_again(load_tiny, make_inputs) -> None:
@@ -103,7 +119,7 @@ def test_withheld_step_leaves_every_bit(load_tiny, make_inputs, replaced, reason
     after, outputs = step(state, make_inputs(**replaced))
     assert withheld_of(outputs.withheld) == reason
     assert not bool(outputs.applied)
-    assert float(outputs.update_norm) == 0.0
+    assert float(outputs.update_rms) == 0.0
     assert_identical(replace(after, step=before.step), before)
     assert state_digest(after) == digest
     assert int(after.step) == 2

@@ -41,7 +41,7 @@ class RatePlan:
         Adam's direction has much the same length from step to step, whatever the gradient's, so a stride that grows
         is a rate that is higher than it says.
         """
-        moved = step.update_norm
+        moved = step.update_rms
         return moved / self.at(step.step) if step.applied and moved and math.isfinite(moved) else None
 
 
@@ -56,7 +56,7 @@ def find_high_rates(
     that stays high is called out until it is what the steps before it had.
 
     The applied rate is the recorded one first. Where that keeps to the plan, it is how far the weights moved
-    (`StepRecord.update_norm`), with `stride_jump_factor`: between the rate that is logged and the update, something may
+    (`StepRecord.update_rms`), with `stride_jump_factor`: between the rate that is logged and the update, something may
     be wrong. `history` is what was trained before on the same lineage; both are oldest first.
     """
     if not window:
@@ -151,7 +151,7 @@ def _views(steps: Sequence[StepRecord], plan: RatePlan, spec: DetectionSpec) -> 
         _Applied(step=step.step, rate=step.lr, excess=plan.excess(step), applied=step.applied) for step in steps
     ]
     moved = [
-        _Applied(step=step.step, rate=step.update_norm or 0.0, excess=stride, applied=True)
+        _Applied(step=step.step, rate=step.update_rms or 0.0, excess=stride, applied=True)
         for step in steps
         if (stride := plan.stride(step)) is not None
     ]
