@@ -43,8 +43,8 @@ class StepRecord(Contract):
     grad_norm: Measured
     """Global L2 norm of the batch gradient, before clipping."""
     update_rms: Measured | None = None
-    """Root mean square of how far a fixed sample of the weights moved, learning rate included; null where the update was
-    withheld, or where nobody measured it."""
+    """Root mean square of how far a fixed sample of the weights moved, learning rate included; null where the update
+    was withheld, or where nobody measured it."""
     lr: float
     """Learning rate of this step."""
     clip_norm: float
