@@ -158,7 +158,8 @@ class Chaos:
     def _failed_attempts(self) -> int:
         response = self.system.ask_once("GET", f"/runs/{self.run_id}/events", params={"limit": 1000})
         events = response.json()["events"] if response is not None and response.status_code == 200 else []
-        return sum(event["kind"] in FAILURES for event in events)
+        # A window that a killed worker lost is another disturbance's doing.
+        return sum(event["kind"] in FAILURES and event["details"]["code"] != "job_lost" for event in events)
 
     def _logs(self) -> str:
         services = (*self.system.apis, self.system.worker)
