@@ -7,15 +7,14 @@ while the code stays the same.
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.command import run
 from benchmarks.faults.base_model import FOLDER, base_model
-from benchmarks.faults.cases import CASES, CONTROLS, FAULTS, HARD_CONTROLS, HARD_FAULTS
+from benchmarks.faults.cases import CASES
 from benchmarks.faults.making import Asked, known_outcomes, make_in
-from benchmarks.faults.outcome import Outcome, as_json, publish
-from benchmarks.faults.table import Comparison, fill, on_common_seeds
+from benchmarks.faults.outcome import as_json, publish
+from benchmarks.faults.table import comparison_of, fill, on_common_seeds
 from benchmarks.report import Report
 
 FIRST_SEED = 100
@@ -38,17 +37,6 @@ def measure(report: Report, arguments: argparse.Namespace) -> None:
     report.outcomes = [as_json(outcome) for outcome in known.outcomes]
     if arguments.publish is not None:
         publish(arguments.publish, on_common_seeds(known).outcomes)
-
-
-def comparison_of(outcomes: Sequence[Outcome]) -> Comparison:
-    """The outcomes, with what is a fault and what is a control."""
-    return Comparison(
-        outcomes=outcomes,
-        faults=[case.name for case in FAULTS],
-        controls=[case.name for case in CONTROLS],
-        hard_faults=[case.name for case in HARD_FAULTS],
-        hard_controls=[case.name for case in HARD_CONTROLS],
-    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,9 +1,10 @@
 """The table: every figure of aft, fault by fault, and the same figures of the others beside it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.faults.case import Case
+from benchmarks.faults.cases import CONTROLS, FAULTS, HARD_CONTROLS, HARD_FAULTS
 from benchmarks.faults.figures import FALSE_ALARMS, Losses, Measure, blamed, fault_measures, overall_measures
 from benchmarks.faults.intervals import by_seeds
 from benchmarks.faults.outcome import AFT, Outcome
@@ -44,6 +45,17 @@ class Comparison:
         return [one for one in self.outcomes if one.system == system and one.case in cases]
 
 
+def comparison_of(outcomes: Sequence[Outcome]) -> Comparison:
+    """The outcomes, with what is a fault and what is a control."""
+    return Comparison(
+        outcomes=outcomes,
+        faults=[case.name for case in FAULTS],
+        controls=[case.name for case in CONTROLS],
+        hard_faults=[case.name for case in HARD_FAULTS],
+        hard_controls=[case.name for case in HARD_CONTROLS],
+    )
+
+
 def on_common_seeds(comparison: Comparison) -> Comparison:
     """Only the seeds on which every system ran every case that any ran: nobody is measured on easier runs."""
     ours = comparison.systems
@@ -51,13 +63,7 @@ def on_common_seeds(comparison: Comparison) -> Comparison:
     known = {(one.system, one.case, one.seed) for one in comparison.outcomes}
     wanted = [(system, case) for system in ours for case in cases]
     seeds = {seed for seed in comparison.losses if all((system, case, seed) in known for system, case in wanted)}
-    return Comparison(
-        outcomes=[one for one in comparison.outcomes if one.seed in seeds],
-        faults=comparison.faults,
-        controls=comparison.controls,
-        hard_controls=comparison.hard_controls,
-        hard_faults=comparison.hard_faults,
-    )
+    return replace(comparison, outcomes=[one for one in comparison.outcomes if one.seed in seeds])
 
 
 def fill(report: Report, given: Comparison) -> None:

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.faults.cases import CONTROLS, FAULTS, HARD_CONTROLS, HARD_FAULTS
 from benchmarks.faults.figures import (
     FALSE_ALARMS,
     banned,
@@ -29,7 +28,7 @@ from benchmarks.faults.figures import (
 from benchmarks.faults.intervals import Interval
 from benchmarks.faults.outcome import AFT, Outcome, read_outcomes
 from benchmarks.faults.rules import Rule
-from benchmarks.faults.table import Comparison, on_common_seeds
+from benchmarks.faults.table import Comparison, comparison_of, on_common_seeds
 from benchmarks.report import Bound, Figure
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
@@ -100,15 +99,8 @@ def with_tables(page: str, text: str) -> str:
 
 def tables(paths: Sequence[Path]) -> str:
     """All tables, as Markdown."""
-    comparison = on_common_seeds(
-        Comparison(
-            outcomes=[outcome for path in paths for outcome in read_outcomes(path)],
-            faults=[case.name for case in FAULTS],
-            controls=[case.name for case in CONTROLS],
-            hard_faults=[case.name for case in HARD_FAULTS],
-            hard_controls=[case.name for case in HARD_CONTROLS],
-        )
-    )
+    outcomes = [outcome for path in paths for outcome in read_outcomes(path)]
+    comparison = on_common_seeds(comparison_of(outcomes))
     if not comparison.of(AFT, comparison.faults):
         return f"{NONE_YET}\n"
     parts = [_heading(comparison), _totals(comparison), _faults(comparison), _controls(comparison)]

@@ -46,3 +46,11 @@ class Repair(Contract):
     """Why this and nothing else, in words."""
     proposal: "Repair | None" = None
     """What would be done if a human agreed; only for an escalation."""
+
+    def goes_on_from(self, step: int) -> int:
+        """The step that a run at `step` goes on from."""
+        return step if self.rollback_to_step is None else self.rollback_to_step
+
+    def rate_begins(self, step: int) -> int:
+        """The first step of the changed rate, for a run at `step`: never before the one that it goes on from."""
+        return max(self.goes_on_from(step), self.rate_from_step or 0)

@@ -15,6 +15,10 @@ def steps_with(lab, factor_at) -> list:
     return [lab.step(step, lr=RATE * factor_at(step)) for step in range(120)]
 
 
+def told(jump: RateJump | None) -> tuple | None:
+    return jump and (jump.step, jump.factor, jump.is_recorded)
+
+
 @pytest.mark.parametrize(
     ("factor_at", "jump"),
     [
@@ -34,11 +38,7 @@ def steps_with(lab, factor_at) -> list:
 )
 def test_jump(lab, spec, factor_at, jump) -> None:
     found = find_rate_jump(steps_with(lab, factor_at), 100, RatePlan(optim=LEVEL, schedule=Schedule()), spec)
-    if jump is None:
-        assert found is None
-    else:
-        assert found is not None
-        assert (found.step, found.factor, found.is_recorded) == (jump.step, pytest.approx(jump.factor), True)
+    assert told(found) == (jump and (jump.step, pytest.approx(jump.factor), True))
 
 
 @pytest.mark.parametrize("first_bad_step", [20, 60, 100])
@@ -114,11 +114,7 @@ def secretly(lab, factor_at, count: int = 120, optim: OptimSpec = LEVEL, schedul
 )
 def test_a_rate_that_nobody_recorded_is_seen_by_how_far_the_weights_move(lab, spec, factor_at, jump) -> None:
     found = find_rate_jump(secretly(lab, factor_at), 100, RatePlan(optim=LEVEL, schedule=Schedule()), spec)
-    if jump is None:
-        assert found is None
-    else:
-        assert found is not None
-        assert (found.step, found.factor, found.is_recorded) == (90, pytest.approx(jump), False)
+    assert told(found) == (jump and (90, pytest.approx(jump), False))
 
 
 @pytest.mark.parametrize("curve", list(RateCurve))

@@ -38,7 +38,7 @@ def apply_repair(
     if repair.lr_factor is not None or repair.rewarmup_steps > 0:
         change = schedule.rate_change_at(step)
         scale = (change.scale if change else 1.0) * (repair.lr_factor or 1.0)
-        since = max(step, repair.rate_from_step or 0)
+        since = repair.rate_begins(step)
         schedule = schedule.with_rate(scale, step=since, rewarmup_steps=repair.rewarmup_steps)
     clip_now = schedule.clip_at(step) or spec.clip_norm
     if repair.clip_norm is not None and repair.clip_norm != clip_now:

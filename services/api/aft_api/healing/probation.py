@@ -18,9 +18,9 @@ def probation_ends(
     if repair.kind not in CHANGING:
         return None
     last = max(anomaly.step for anomaly in diagnosis.anomalies)
-    resumes = step if repair.rollback_to_step is None else repair.rollback_to_step
+    resumes = repair.goes_on_from(step)
     beyond = max(last + 1, resumes) + spec.repair.probation_steps
-    armed_from = schedule.armed_from(max(resumes, repair.rate_from_step or 0))
+    armed_from = schedule.armed_from(repair.rate_begins(step))
     return max(beyond, proven_from(diagnosis, spec, armed_from=armed_from, resumes=resumes))
 
 

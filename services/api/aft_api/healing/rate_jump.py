@@ -1,4 +1,4 @@
-"""The rate before an incident: whether the learning rate left its plan on the way into it, and whether that is over."""
+"""Rates beside their plan: which steps had one, where the jump into an incident was, and whether it is over."""
 
 import math
 import statistics
@@ -179,7 +179,7 @@ def scale_given_back(
     change = schedule.rates[-1] if schedule.rates else None
     if change is None or repair.lr_factor is None or repair.rollback_to_step is None:
         return None
-    if change.step != max(repair.rollback_to_step, repair.rate_from_step or 0):
+    if change.step != repair.rate_begins(repair.rollback_to_step):
         return None
     last = next((step for step in reversed(steps) if step.applied), None)
     if last is None or last.step < max(jump_step, change.step + change.rewarmup_steps):

@@ -137,7 +137,7 @@ async def _carried_out(
         repair = agreed_repair(review)
         if repair is None:
             return schedule, _UNCHANGED.format(step=step)
-        holds_from = step if repair.rollback_to_step is None else repair.rollback_to_step
+        holds_from = repair.goes_on_from(step)
         changed = apply_repair(
             schedule, repair, step=step, cause=cause, spec=spec.optim, diagnosis_id=review.diagnosis_id
         )
