@@ -29,7 +29,8 @@ def _in_words(anomaly: Anomaly) -> str:
     if anomaly.kind is AnomalyKind.STALL:
         return f"{at}: nothing was learned in {anomaly.score:g} steps in a row."
     if anomaly.kind is AnomalyKind.RATE_JUMP:
-        return f"{at}: the step was made with {anomaly.score:.3g} times the planned learning rate."
+        seen = "by its record or by how far it moved the weights"
+        return f"{at}: the step's learning rate was {anomaly.score:.3g} times as high as planned, {seen}."
     out = f"{anomaly.score:.1f} robust standard deviations out"
     if anomaly.kind is AnomalyKind.EVALUATION_DROP:
         return f"{at}: the held-out loss of {anomaly.domain} rose to {anomaly.value:.3f}, {out}."
