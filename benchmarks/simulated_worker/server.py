@@ -118,6 +118,8 @@ class SimulatedApp:
             run = self._worker.runs.get(spec["run_id"])
             if run is None:
                 raise Refusal(409, "run_not_loaded", f"Run {spec['run_id']} is not held.")
+            if request["settles"]:
+                self._worker.settle(spec["run_id"])
             bad_row = run["spec"]["spec"]["name"] == BAD_ROW
             known = Job(kind=kind, job_id=job_id, spec_hash=request["spec_hash"], spec=spec, bad_row=bad_row)
             self._worker.accept(known)

@@ -81,6 +81,8 @@ class SimulatedWorker:
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     fences: dict[str, int] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
+    jobs_of: dict[str, list[Job]] = field(default_factory=dict)
+    """The same jobs by their run, oldest first."""
     steps: dict[str, int] = field(default_factory=dict)
     """Steps in each run's weights."""
     trainings: Counter[str] = field(default_factory=Counter)
@@ -101,6 +103,7 @@ class SimulatedWorker:
     def accept(self, job: Job) -> None:
         """Take up a job that is new."""
         self.jobs[job.job_id] = job
+        self.jobs_of.setdefault(job.run_id, []).append(job)
         if job.kind != "windows":
             job.ended = True
             self._turn(job)
@@ -130,6 +133,14 @@ class SimulatedWorker:
             job.cancelled_after = min(job.num_steps, done + 1)
             step_s = job.seconds / int(job.spec["num_steps"])
             asyncio.get_running_loop().call_later(0 if job.begun_at_s is None else step_s, self._end, job)
+
+    def settle(self, run_id: str) -> None:
+        """Forget the run's ended jobs: whoever asks has their results on record."""
+        jobs = self.jobs_of.get(run_id, [])
+        for job in jobs:
+            if job.ended:
+                del self.jobs[job.job_id]
+        self.jobs_of[run_id] = [job for job in jobs if not job.ended]
 
     def release(self, run_id: str) -> None:
         """Forget a run."""

@@ -1,6 +1,5 @@
 """The simulated worker says nothing that the contracts do not allow."""
 
-import asyncio
 import json
 
 import pytest
@@ -34,11 +33,11 @@ def worker() -> SimulatedWorker:
 async def test_a_window_is_trained_once_and_says_so_in_the_contracts_words(worker: SimulatedWorker) -> None:
     job = window()
     worker.accept(job)
-    loop = asyncio.get_running_loop()
-    running = JobView[WindowResult].model_validate_json(job_json(job, loop.time() + 0.026))
+    assert job.begun_at_s is not None
+    running = JobView[WindowResult].model_validate_json(job_json(job, job.begun_at_s + 0.026))
     assert (running.status, len(running.progress)) == ("running", 5)
     await worker.wait(job, wait_s=5, after_step=9)
-    ended = JobView[WindowResult].model_validate_json(job_json(job, loop.time()))
+    ended = JobView[WindowResult].model_validate_json(job_json(job, job.begun_at_s + 1))
     assert ended.status == "committed"
     assert ended.result is not None
     assert [step.step for step in ended.result.metrics.steps] == list(range(10))
@@ -72,6 +71,18 @@ async def test_a_held_worker_begins_nothing_until_it_is_let_go(worker: Simulated
     worker.let_go()
     await worker.wait(job, wait_s=5, after_step=9)
     assert job.status() == "committed"
+
+
+async def test_settled_jobs_are_forgotten_and_those_under_way_are_not(worker: SimulatedWorker) -> None:
+    done, other = window(), Job(kind="exports", job_id="e", spec_hash="x", spec={"run_id": "other"}, bad_row=False)
+    worker.accept(done)
+    worker.accept(other)
+    await worker.wait(done, wait_s=5, after_step=9)
+    worker.accept(window(index=1))
+    worker.settle("r")
+    assert set(worker.jobs) == {"e", "r:0:1"}
+    worker.settle("a run without jobs")
+    assert set(worker.jobs) == {"e", "r:0:1"}
 
 
 async def test_the_stream_tells_each_change_once(worker: SimulatedWorker) -> None:
