@@ -11,7 +11,7 @@ from tests.acceptance.processes import ENDED
 from tests.chaos.course import answer_open_reviews, submit
 from tests.chaos.disturbances import ON_THE_WIRE, Disturbance, Kind, Moment, Store
 from tests.chaos.facts import Facts, gather, make_notifications_due, pending_notifications
-from tests.chaos.system import System, fill_disk, free_disk, freeze, processes_of, system, thaw
+from tests.chaos.system import System, freeze, processes_of, system, thaw
 
 LEASE_S = 2.0
 FAILURES = {"window_failed", "job_failed"}
@@ -33,6 +33,8 @@ class Outcome:
     own_exits: tuple[str, ...]
     orphans: tuple[str, ...]
     """Processes that are still there after everything was stopped."""
+    disk: str
+    """What the worker wrote on."""
     faults_met: tuple[Kind, ...]
     """Faults on the wire that met a request."""
     deliveries_refused: int
@@ -149,11 +151,11 @@ class Chaos:
     def _fill_disk(self, told: Disturbance) -> None:
         """The disk is full until an attempt has failed for it, at most for as long as told."""
         failed = self._failed_attempts()
-        fill_disk(self.system.worker, told.largest_file_bytes)
+        self.system.disk.fill(told.room_bytes)
         until = time.monotonic() + told.lasts_s
         while time.monotonic() < until and self._failed_attempts() <= failed:
             self._look_for(LOOK_EVERY_S)
-        free_disk(self.system.worker)
+        self.system.disk.free()
 
     def _failed_attempts(self) -> int:
         response = self.system.ask_once("GET", f"/runs/{self.run_id}/events", params={"limit": 1000})
@@ -201,6 +203,7 @@ def chaos(
         logs=tuple(api.log.read_text() for api in whole.apis),
         own_exits=tuple(whole.own_exits),
         orphans=tuple(processes_of(folder, *([server] if server else []))),
+        disk=whole.disk.name,
         faults_met=tuple(whole.proxy.done),
         deliveries_refused=whole.receiver.refused,
         seconds=time.monotonic() - began,

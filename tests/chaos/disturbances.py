@@ -63,7 +63,7 @@ class Disturbance:
     """Which API it meets."""
     method: str = ""
     """Which requests to the worker it meets, on the wire."""
-    largest_file_bytes: int = 0
+    room_bytes: int = 0
     """What still fits on a full disk."""
     times: int = 1
     """How many of them; or how many deliveries the receiver of webhooks refuses."""
@@ -128,7 +128,7 @@ def _bloodless(rng: random.Random, kind: Kind, store: Store, lease_s: float) -> 
         lasts_s=lasts_s,
         replica=_replica(rng, store) if kind is Kind.FREEZE_API else 0,
         method=rng.choice(METHODS) if kind in ON_THE_WIRE else "",
-        largest_file_bytes=rng.choice((0, 2_000, 20_000)) if kind is Kind.FULL_DISK else 0,
+        room_bytes=rng.choice((0, 4_096, 20_480)) if kind is Kind.FULL_DISK else 0,
         times=rng.randint(1, 3) if kind in {*ON_THE_WIRE, Kind.DEAF_RECEIVER} else 1,
     )
 

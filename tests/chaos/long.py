@@ -48,7 +48,7 @@ def _summary(undisturbed: Outcome, disturbed: Outcome) -> str:
     failures = Counter(code for run in disturbed.runs for code in run.failures)
     return (
         f"{len(disturbed.runs)} runs of {len(undisturbed.runs[0].windows)} windows in {disturbed.seconds:.0f} s "
-        f"(undisturbed {undisturbed.seconds:.0f} s each); "
+        f"(undisturbed {undisturbed.seconds:.0f} s each) on {disturbed.disk}; "
         f"faults met on the wire: {dict(Counter(map(str, disturbed.faults_met)))}; "
         f"failed attempts: {dict(failures)}; deliveries refused: {disturbed.deliveries_refused}; "
         f"processes that ended by themselves: {len(disturbed.own_exits)}"

@@ -14,6 +14,7 @@ import httpx
 import psutil
 
 from tests.acceptance.processes import WORKER_TOKEN, Service, free_port
+from tests.chaos.disk import Disk, disk_at
 from tests.chaos.disturbances import Store
 from tests.chaos.postgres import Postgres, postgres
 from tests.chaos.proxy import Proxy, proxy
@@ -31,6 +32,8 @@ class System:
     folder: Path
     apis: list[Service]
     worker: Service
+    disk: Disk
+    """The worker's."""
     proxy: Proxy
     receiver: Receiver
     postgres: Postgres | None
@@ -106,23 +109,6 @@ def thaw(service: Service) -> None:
         service.process.send_signal(signal.SIGCONT)
 
 
-def fill_disk(service: Service, largest_file_bytes: int) -> None:
-    """Let no file of the process grow beyond this: to it the disk is full. The limit on what it may raise stays."""
-    assert service.process is not None
-    process = psutil.Process(service.process.pid)
-    _, hard = process.rlimit(psutil.RLIMIT_FSIZE)
-    process.rlimit(psutil.RLIMIT_FSIZE, (largest_file_bytes, hard))
-
-
-def free_disk(service: Service) -> None:
-    """Take the limit away again; a process that was started since never had it."""
-    assert service.process is not None
-    if service.process.poll() is None:
-        process = psutil.Process(service.process.pid)
-        _, hard = process.rlimit(psutil.RLIMIT_FSIZE)
-        process.rlimit(psutil.RLIMIT_FSIZE, (hard, hard))
-
-
 def processes_of(*folders: Path) -> list[str]:
     """Processes that were started on one of these folders and are still there."""
     return [
@@ -167,10 +153,12 @@ def system(folder: Path, compiled: Path, store: Store, *, lease_s: float, replic
         told = stack.enter_context(receiver())
         client = stack.enter_context(httpx.Client(timeout=ASK_S))
         apis = [_api(folder, number, f"http://127.0.0.1:{between.port}", server, lease_s) for number in range(replicas)]
+        worker = _worker(folder, compiled, worker_port)
         whole = System(
             folder=folder,
             apis=[service for service, _ in apis],
-            worker=_worker(folder, compiled, worker_port),
+            worker=worker,
+            disk=stack.enter_context(disk_at(folder / "worker", worker)),
             proxy=between,
             receiver=told,
             postgres=server,
