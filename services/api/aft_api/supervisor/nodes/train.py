@@ -125,8 +125,9 @@ def _lost(ports: Ports, spec: WindowSpec) -> Problem:
         title="The worker lost the window.",
         status=502,
         code="job_lost",
-        detail=f"The worker at {ports.worker.base_url} had begun window {spec.window_id}, and knew nothing of it when "
-        "it was asked again. It was restarted; if that happens each time, the window may be too much for its memory.",
+        detail=f"Window {spec.window_id} had begun, and the worker at {ports.worker.base_url} knew nothing of it when "
+        "it was asked again: it was restarted, or another that had begun it was lost. If that happens each time, the "
+        "window may be too much for a worker's memory.",
     )
 
 
