@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from aft_api.healing.detect import judge
@@ -52,6 +53,24 @@ def verdict_of(lab, spec, past, as_it_was, without, *, suspects=("x@60",), anoma
         steps = (lab.step(step, loss=loss) for step, loss in without.items())
         replays.append(replay("without_suspects", *steps, masked=masked))
     return conclude([lab.anomaly(step) for step in anomalous], named, replays, past, spec)
+
+
+def test_a_row_that_stands_out_beside_the_rest_of_its_window_is_judged_so_when_replayed(lab, spec) -> None:
+    trainer = lab.trainer(3)
+    window = trainer.run(PAST + 10)
+    history, heights = window[:PAST], []
+    for loss in np.arange(5.0, 9.0, 0.01):  # a row whose loss is just too high once the steps behind it are known
+        steps = list(window)
+        steps[PAST + 2] = trainer.step(PAST + 2, instead=(lab.sample("x", loss=float(loss), tokens=32),))
+        seen = [judge(steps[PAST:end], history, spec) for end in (PAST + 10, PAST + 3)]
+        outliers = [[one for one in found if one.step == PAST + 2] for found in seen]
+        if outliers[0] and not outliers[1]:
+            heights.append(loss)
+            again = replay("as_it_was", *steps[PAST : PAST + 3])
+            here = incident(outliers[0], (), steps, spec)
+            assert here.faults(again, here.replayed(again)) == {PAST + 2: {AnomalyKind.SAMPLE_OUTLIER}}
+            assert concluded(here, (again,)).verdict is Verdict.OPTIMISATION, "not transient: nothing has changed"
+    assert heights, "there are such rows"
 
 
 BAD, OK = 9.0, 3.5

@@ -36,14 +36,17 @@ class Incident:
     def faults(self, replay: Replay, steps: frozenset[int]) -> Faults:
         """Those of the anomalous `steps` that are anomalous in this replay, and in which way.
 
-        Judged by the very detectors that found them, which knew no more than they did then. Masked samples are left
-        out: they are recorded, but had no part in their step.
+        Judged by the very detectors that found them, which knew no more than they did then, and no less: single
+        samples were measured against the rest of their window too, so the recorded steps behind the replay take part.
+        What is repeated bit by bit is then judged as it was. Masked samples are left out: they are recorded, but had no
+        part in their step.
         """
         masked = frozenset(replay.masked_sample_ids)
         trained = [_without(step, masked) for step in replay.steps if step.tokens > 0]
         past = [step for step in self.history if not trained or step.step < trained[0].step]
+        later = [step for step in self.history if trained and step.step > replay.steps[-1].step]
         found: dict[int, set[AnomalyKind]] = {}
-        for anomaly in judge(trained, past, self.spec, armed_from=self.armed_from, plan=self.plan):
+        for anomaly in judge((*trained, *later), past, self.spec, armed_from=self.armed_from, plan=self.plan):
             if anomaly.kind is not AnomalyKind.DRIFT and anomaly.step in steps:
                 found.setdefault(anomaly.step, set()).add(anomaly.kind)
         drifted = {anomaly.step for anomaly in self.anomalies if anomaly.kind is AnomalyKind.DRIFT}
