@@ -170,7 +170,7 @@ async def test_window_that_costs_one_worker_after_the_other_is_a_failed_attempt_
 ) -> None:
     workers = {name: SimulatedWorker(name) for name in ("one", "two", "three")}
     urls = [await yard.open(worker) for worker in workers.values()]
-    async with running_api(settings(tmp_path, None, *urls, lost_s=1.0), workers["one"]) as api:
+    async with running_api(settings(tmp_path, None, *urls, lost_s=2.0), workers["one"]) as api:
         for name, worker in workers.items():
             await state_is(api, name, "active")
             worker.step_s = 1.0
