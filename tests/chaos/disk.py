@@ -1,5 +1,6 @@
 """The worker's disk, which can be full: a small tmpfs where one may be mounted, else a limit on its files."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -42,11 +43,16 @@ class SmallDisk:
         return self.path / "ballast"
 
     def fill(self, room_bytes: int) -> None:
-        """Ballast on all that is free but `room_bytes`, rounded down to pages."""
-        size = shutil.disk_usage(self.path).free - room_bytes
-        if size > 0:
-            with self._ballast.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, size)
+        """Ballast on all that is free but `room_bytes`, rounded down to pages; the worker may write meanwhile."""
+        with self._ballast.open("wb") as file:
+            while (size := shutil.disk_usage(self.path).free - room_bytes) > 0:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, size)
+                except OSError as error:  # what was free a moment ago is taken, and nothing was allocated
+                    if error.errno != errno.ENOSPC:
+                        raise
+                else:
+                    return
 
     def free(self) -> None:
         """Throw the ballast off."""
