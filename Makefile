@@ -13,7 +13,7 @@ STORE ?= postgres
 SEEDS ?= 20
 JOBS ?= 2
 AUDIT ?= told
-BENCHMARKS ?= forensics_overhead window_overhead checkpoint_blocking startup throughput label_noise control_plane
+BENCHMARKS ?= forensics_overhead window_overhead checkpoint_blocking startup throughput label_noise control_plane checkpoint_tables
 
 .PHONY: help
 help: ## List the targets

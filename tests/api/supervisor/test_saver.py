@@ -17,12 +17,10 @@ from aft_api.runs.leases import claim_runs
 from aft_api.supervisor.saver import (
     SCHEMA,
     SETUP_KEY,
-    VACUUM_EVERY,
     SetupLockTimeout,
     open_saver,
     set_up_postgres,
 )
-from aft_contracts import State
 from tests.api.conftest import Api, placed_run
 
 pytestmark = pytest.mark.anyio
@@ -75,60 +73,6 @@ async def test_driver_without_its_lease_writes_nothing(tmp_path: Path, postgres_
             await loop.ainvoke({"count": 10}, config, durability="sync")
         assert (await loop.aget_state(config)).values == {"count": 2}
     await store.engine.dispose()
-
-
-def looping_graph() -> StateGraph[State]:
-    """The healthy cycle of the loop with nothing behind it, its state as large as it gets in a calm run."""
-
-    async def train(state: State) -> State:
-        index = state.get("window_index", 0)
-        return State(step=10 * index + 10, window_index=index + 1, window_id=f"run-1:0:{index}")
-
-    async def monitor(state: State) -> State:
-        return State(verdict={"healthy": True, "anomalies": []})
-
-    async def curriculum(state: State) -> State:
-        return State(windows_since_evaluation=state.get("windows_since_evaluation", 0) + 1, complete=False)
-
-    graph = StateGraph(State)
-    for node in (train, monitor, curriculum):
-        graph.add_node(node.__name__, node)
-    graph.add_edge(START, "train")
-    graph.add_edge("train", "monitor")
-    graph.add_edge("monitor", "curriculum")
-    graph.add_conditional_edges("curriculum", lambda state: "train", ["train"])
-    return graph
-
-
-def bytes_taken(database_url: str | None, data_dir: Path) -> int:
-    """What LangGraph's tables take on disk, with indexes, dead rows and logs."""
-    if database_url is None:
-        return sum(path.stat().st_size for path in data_dir.glob("checkpoints.db*"))
-    with psycopg.connect(database_url) as connection:
-        [(size,)] = connection.execute(
-            "SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c "
-            "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relkind = 'r'",
-            (SCHEMA,),
-        ).fetchall()
-        return int(size)
-
-
-@pytest.mark.slow
-async def test_tables_stop_growing_far_below_five_megabytes(tmp_path: Path, database_url: str | None) -> None:
-    """A plateau after the first vacuum: as much for a hundred thousand windows as for a thousand."""
-    config: RunnableConfig = {"configurable": {"thread_id": "run-1"}}
-    sizes: list[int] = []
-    async with open_saver(database_url, tmp_path) as saver:
-        loop = looping_graph().compile(checkpointer=saver, interrupt_before=["train"])
-        await loop.ainvoke(State(run_id="run-1"), config, durability="sync")
-        for _ in range(4):
-            for _ in range(VACUUM_EVERY):
-                await loop.ainvoke(None, config, durability="sync")
-                await saver.forget_past("run-1")
-            sizes.append(bytes_taken(database_url, tmp_path))
-        assert (await loop.aget_state(config)).values["window_index"] == 4 * VACUUM_EVERY
-    assert max(sizes) < 2.5e6, sizes
-    assert sizes[3] < 1.25 * sizes[1], sizes
 
 
 async def test_run_leaves_one_checkpoint_however_many_windows_it_had(api: Api, database_url: str | None) -> None:

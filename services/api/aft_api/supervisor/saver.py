@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,9 +25,12 @@ from aft_api.db.fence import LeaseLost, fence
 SCHEMA = "langgraph"
 SETUP_KEY = 0x616675  # "afu"
 SETUP_WITHIN_S = 60.0
-VACUUM_EVERY = 200
-"""Prunes of this process between two vacuums. Each leaves some 3 KB that only a vacuum makes room of, and Postgres's
-own comes by once a minute at best: what the tables can grow to must not depend on how quick the windows are."""
+VACUUM_EVERY = 25
+"""Fewest prunes of this process between two vacuums. A prune leaves some 25 KB, of the cycles since the one before it,
+that only a vacuum makes room of, and Postgres's own comes by once a minute at best: what the tables can grow to must
+not depend on how quick the windows are."""
+PRUNES_A_RUN = 2
+"""Prunes of each run, on average, between two vacuums: one that passes over many runs' rows comes less often."""
 WAL_PAGES = 250
 """SQLite's log is carried over at this length; its own habit of 1,000 pages would be most of what a run takes."""
 
@@ -70,7 +74,12 @@ class SetupLockTimeout(Exception):
 class FencedPostgresSaver(AsyncPostgresSaver):
     """A Postgres saver that writes nothing once the driver's lease has gone to somebody else."""
 
-    _forgotten = 0
+    _pruned: Counter[str]
+    """Prunes since the last vacuum, by run."""
+
+    def __init__(self, conn: Any, pipe: Any = None, serde: Any = None) -> None:
+        super().__init__(conn, pipe, serde)
+        self._pruned = Counter()
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
@@ -105,8 +114,9 @@ class FencedPostgresSaver(AsyncPostgresSaver):
         async with self._cursor(pipeline=True) as cursor:
             for statement in _FORGET:  # in an order that needs no transaction: what the newest uses stays throughout
                 await cursor.execute(statement, {"run_id": run_id})
-        self._forgotten += 1
-        if self._forgotten % VACUUM_EVERY == 0:
+        self._pruned[run_id] += 1
+        if self._pruned.total() >= max(VACUUM_EVERY, PRUNES_A_RUN * len(self._pruned)):
+            self._pruned.clear()
             await self._vacuum()
 
     async def _vacuum(self) -> None:
