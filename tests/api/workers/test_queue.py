@@ -165,6 +165,41 @@ async def test_lost_workers_run_moves_and_the_stale_copy_is_dropped(
         assert [window["status"] for window in committed] == [JobStatus.COMMITTED] * 6
 
 
+async def test_window_that_costs_one_worker_after_the_other_is_a_failed_attempt_each_time(
+    tmp_path: Path, yard: Yard
+) -> None:
+    workers = {name: SimulatedWorker(name) for name in ("one", "two", "three")}
+    urls = [await yard.open(worker) for worker in workers.values()]
+    async with running_api(settings(tmp_path, None, *urls, lost_s=2.0), workers["one"]) as api:
+        for name, worker in workers.items():
+            await state_is(api, name, "active")
+            worker.step_s = 1.0
+        run_id = await api.start(**SHORT)
+        for lost_before in range(2):
+            holder = await _begun_at(api, run_id, after=lost_before)
+            await yard.shut(holder)
+            del workers[holder]
+        [last] = workers.values()
+        last.step_s = 0.0
+        await api.until(run_id, "succeeded", within_s=60)
+        failed = await api.events(run_id, "window_failed")
+        assert [event["details"]["code"] for event in failed] == ["job_lost", "job_lost"]
+        assert "or another that had begun it was lost" in failed[-1]["message"]
+        assert last.windows == [f"{run_id}:0:0", f"{run_id}:0:1"]
+
+
+async def _begun_at(api: Api, run_id: str, *, after: int) -> str:
+    """The worker that has shown a step of the run's first window, once so many have been lost over it."""
+    async with asyncio.timeout(20):
+        while True:
+            # The failures first: what the window shows before the last of them is the lost worker's.
+            failures = len(await api.events(run_id, "window_failed"))
+            windows = (await api.client.get(f"/runs/{run_id}/windows")).json()["windows"]
+            if failures == after and windows and windows[0]["status"] == "running":
+                return str((await api.run(run_id))["worker_id"])
+            await asyncio.sleep(0.05)
+
+
 async def test_lost_workers_run_waits_for_a_worker_that_reaches_its_files(tmp_path: Path, yard: Yard) -> None:
     one, two = SimulatedWorker("one", slots=2), SimulatedWorker("two", root_id="elsewhere", slots=1)
     one.step_s = 0.05
