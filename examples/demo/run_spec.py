@@ -32,7 +32,9 @@ def demo_spec(model_dir: Path, data: DemoData) -> RunSpec:
         window=WindowPolicy(steps=plan.WINDOW_STEPS),
         # In a run this short the history still holds the steep first steps, which makes its spread wide: six deviations
         # would let a spoiled batch pass. Clean batches stay below 2 here, clean rows below 2.5.
-        detection=DetectionSpec(min_steps=plan.ARMED_AFTER_STEPS, min_samples=24, loss_z=3.5, sample_z=4.5),
+        detection=DetectionSpec(
+            min_steps=plan.ARMED_AFTER_STEPS, min_samples=24, loss_z=3.5, outlier_z=4.5, sample_z=4.5
+        ),
         # A human is asked about each row. Six replays leave out the trial of what a row does to later ones, which would
         # take this model longer than all the rest.
         repair=RepairPolicy(ask_before_rollback=True, unproven_rows="ask", replay_steps=3, max_replays=6),

@@ -154,8 +154,12 @@ class DetectionSpec(Contract):
     """Batch loss this far above the clean median is an anomaly, and its update is withheld."""
     grad_norm_z: float = Field(default=6.0, gt=0)
     """Log of the batch gradient norm this far above the clean median is an anomaly, and its update is withheld."""
+    outlier_z: float = Field(default=8.0, gt=0)
+    """A sample's loss this far above the clean median of its domain is an anomaly by itself. Of a hundred thousand
+    valid rows one or two stand 6 out, and some in another language nearly 8."""
     sample_z: float = Field(default=6.0, gt=0)
-    """A sample's loss this far above the clean median of its domain makes it a suspect."""
+    """A sample's loss or gradient norm this far above the clean median of its domain makes it a suspect, where its step
+    is an anomaly."""
     min_samples: int = Field(default=48, ge=8)
     """Clean samples of a domain before its sample detector arms."""
     sample_floor_nats: float = Field(default=0.1, gt=0)

@@ -59,7 +59,7 @@ def test_a_row_that_stands_out_beside_the_rest_of_its_window_is_judged_so_when_r
     trainer = lab.trainer(3)
     window = trainer.run(PAST + 10)
     history, heights = window[:PAST], []
-    for loss in np.arange(5.0, 9.0, 0.01):  # a row whose loss is just too high once the steps behind it are known
+    for loss in np.arange(5.0, 11.0, 0.01):  # a row whose loss is just too high once the steps behind it are known
         steps = list(window)
         steps[PAST + 2] = trainer.step(PAST + 2, instead=(lab.sample("x", loss=float(loss), tokens=32),))
         seen = [judge(steps[PAST:end], history, spec) for end in (PAST + 10, PAST + 3)]
@@ -126,7 +126,7 @@ def outlier(lab, spec) -> tuple[Incident, list[Replay]]:
     """A row that only its own domain calls out: it stands out however often it is replayed, and not when it is gone."""
     trainer = lab.trainer(1, rows=16)
     past = trainer.run(60)
-    step = trainer.step(60, instead=(lab.sample("odd", loss=10.5, tokens=12),))
+    step = trainer.step(60, instead=(lab.sample("odd", loss=13.0, tokens=12),))
     anomalies = judge([step], past, spec)
     assert {anomaly.kind for anomaly in anomalies} == {AnomalyKind.SAMPLE_OUTLIER}
     replays = [replay("as_it_was", step), replay("without_suspects", step, masked=("odd",))]
@@ -175,7 +175,7 @@ def test_a_row_that_leaves_no_finite_loss_needs_no_other_proof(lab, spec, past) 
 def test_a_row_that_only_stands_out_beside_one_that_leaves_no_finite_loss_is_not_convicted_with_it(lab, spec) -> None:
     trainer = lab.trainer(1, rows=16)
     past = trainer.run(60)
-    nan, odd = lab.sample("nan", loss=math.nan, grad_norm=math.nan), lab.sample("odd", loss=10.5, tokens=12)
+    nan, odd = lab.sample("nan", loss=math.nan, grad_norm=math.nan), lab.sample("odd", loss=13.0, tokens=12)
     broken = trainer.step(60, instead=(nan, odd)).model_copy(update={"withheld": Withheld.NON_FINITE, "applied": False})
     clean = trainer.step(60, instead=(odd,))
     replays = [

@@ -5,7 +5,9 @@ import math
 import pytest
 
 from aft_api.healing.detect import judge
-from aft_contracts import AnomalyKind
+from aft_api.healing.reference import SampleReference
+from aft_api.healing.suspects import find_suspects
+from aft_contracts import AnomalyKind, SampleRecord
 
 
 def outliers(found) -> dict[int, tuple[str, ...]]:
@@ -16,7 +18,7 @@ def test_a_bad_row_is_found_where_the_mean_of_the_batch_hides_it(lab, spec) -> N
     trainer = lab.trainer(5, rows=16)
     history = trainer.run(40)
     window = [trainer.step(step) for step in range(40, 50)]
-    window[4] = trainer.step(44, instead=(lab.sample("poison", loss=9.5, tokens=24),))
+    window[4] = trainer.step(44, instead=(lab.sample("poison", loss=11.5, tokens=24),))
     found = judge(window, history, spec)
     assert outliers(found) == {44: ("poison",)}
     assert not [anomaly for anomaly in found if anomaly.kind is AnomalyKind.LOSS_SPIKE]
@@ -28,6 +30,24 @@ def test_it_speaks_in_the_first_window_once_enough_other_samples_are_there(lab, 
     rows[7] = trainer.step(7, instead=(lab.sample("poison", loss=11.0),))
     assert outliers(judge(rows, (), spec)) == {7: ("poison",)}
     assert outliers(judge(rows[4:], (), spec.model_copy(update={"min_samples": 48}))) == {}
+
+
+def test_a_rare_row_is_not_called_out_though_a_suspect_may_stand_so_far(lab, spec) -> None:
+    past = [lab.of_rows(step, (lab.sample(f"r{step}", loss=3.0 + 0.01 * (step % 21)),)) for step in range(20, 80)]
+    spread = SampleReference(past, spec)
+
+    def at(z: float) -> SampleRecord:
+        low, high = (spread.loss_z(lab.sample("x", loss=loss), step=80) for loss in (4.0, 5.0))
+        assert low is not None
+        assert high is not None
+        return lab.sample("x", loss=4.0 + (z - low) / (high - low))
+
+    rare, bad = (lab.of_rows(80, (at(spec.outlier_z + side),)) for side in (-0.01, 0.01))
+    assert spec.sample_z < spec.outlier_z
+    assert outliers(judge([rare], past, spec)) == {}
+    assert outliers(judge([bad], past, spec)) == {80: ("x",)}
+    loss_spike = lab.anomaly(80)
+    assert [suspect.sample_id for suspect in find_suspects([loss_spike], [rare], past, spec)] == ["x"]
 
 
 @pytest.mark.parametrize("share", [0.02, 0.05, 0.10])
@@ -45,7 +65,7 @@ def test_short_rows_are_granted_their_larger_spread(lab, spec) -> None:
     losses = lab.trainer(8).rng.normal(3.5, 0.5, 60).tolist()
     history = [lab.of_rows(step, (lab.sample(f"r{step}", loss=loss, tokens=64),)) for step, loss in enumerate(losses)]
     window = [
-        lab.of_rows(60 + row, (lab.sample(f"x{row}", loss=8.0, tokens=tokens),)) for row, tokens in enumerate((4, 64))
+        lab.of_rows(60 + row, (lab.sample(f"x{row}", loss=10.0, tokens=tokens),)) for row, tokens in enumerate((4, 64))
     ]
     assert outliers(judge(window, history, spec)) == {61: ("x1",)}
 

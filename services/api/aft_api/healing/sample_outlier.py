@@ -10,8 +10,9 @@ def find_outliers(window: Iterable[StepRecord], reference: SampleReference, spec
     """An anomaly for each step of `window` that holds a sample whose loss is far above the clean ones of its domain.
 
     A sample stands out where the robust z of its loss, (x - median) / spread over clean rows of its domain and length,
-    reaches `sample_z` (Iglewicz & Hoaglin, 1993; see `SampleReference` for the scaling by length), or with a loss that
+    reaches `outlier_z` (Iglewicz & Hoaglin, 1993; see `SampleReference` for the scaling by length), or with a loss that
     is not finite. The anomaly names every such sample of its step, worst first, and carries the worst one's figures.
+    It takes more than to be a suspect, for here nothing but the row itself says that something is wrong.
     """
     return tuple(anomaly for step in window if (anomaly := _outliers(step, reference, spec)) is not None)
 
@@ -20,7 +21,7 @@ def _outliers(step: StepRecord, reference: SampleReference, spec: DetectionSpec)
     if step.withheld is Withheld.SKIPPED:
         return None
     scored = (
-        (reference.standing_out(sample, step=step.step, at_least=spec.sample_z), sample)
+        (reference.standing_out(sample, step=step.step, at_least=spec.outlier_z), sample)
         for sample in step.samples
         if sample.tokens > 0
     )
@@ -35,7 +36,7 @@ def _outliers(step: StepRecord, reference: SampleReference, spec: DetectionSpec)
         step=step.step,
         value=worst.loss,
         score=worst_score,
-        threshold=spec.sample_z,
+        threshold=spec.outlier_z,
         applied=step.applied,
         sample_ids=tuple(sample.sample_id for _, sample in outliers),
     )
