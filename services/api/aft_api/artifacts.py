@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from pathlib import Path
+from typing import TextIO, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -99,10 +100,18 @@ def _last_seq(path: Path) -> int:
 def _write(folder: Path, documents: dict[str, str], events: list[Event]) -> None:
     for name, text in documents.items():
         path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".draft")
-        draft.write_text(text, encoding="utf-8")
+        with _opened(draft, "w") as document:
+            document.write(text)
         draft.replace(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "events.jsonl").open("a", encoding="utf-8") as lines:
+    with _opened(folder / "events.jsonl", "a") as lines:
         lines.write("".join(event.model_dump_json() + "\n" for event in events))
+
+
+def _opened(path: Path, mode: str) -> TextIO:
+    """The file, its folder made where it is missing: it nearly always is there, and to ask each time takes as long."""
+    try:
+        return cast(TextIO, path.open(mode, encoding="utf-8"))
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return cast(TextIO, path.open(mode, encoding="utf-8"))

@@ -80,7 +80,7 @@ async def test_last_finished_step_is_shown_committed_or_not(store: Store) -> Non
         await intend_window(session, running, lambda: NOW)
     assert (await _seen(store, run_id)).loss == 2.5, "of a window that has just begun there is nothing to show"
     async with store.sessions.begin() as session:
-        await note_progress(session, running.window_id, view)
+        await note_progress(session, running.run_id, running.window_id, view)
     during = await _seen(store, run_id)
     assert (during.step, str(during.loss)) == (4, "nan")
 

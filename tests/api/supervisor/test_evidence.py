@@ -35,6 +35,5 @@ def test_a_change_counts_once_a_step_of_the_window_was_trained_under_it(
         window=window,
         steps=tuple(map(step_record, trained)),
         history=(),
-        checkpoint_steps=(0, 10),
     )
     assert evidence.armed_from == armed_from

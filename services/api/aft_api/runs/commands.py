@@ -20,6 +20,8 @@ _PENDING = (
     .where(CommandRow.run_id == bindparam("run_id"), CommandRow.status == CommandStatus.PENDING)
     .order_by(CommandRow.seq)
 )
+IS_TOLD = exists().where(CommandRow.run_id == bindparam("of_run"), CommandRow.status == CommandStatus.PENDING)
+"""Whether the run `of_run` has commands that wait to be carried out; for statements that ask for more."""
 _GOES_ON = select(
     exists().where(
         RunRow.run_id == bindparam("run_id"),

@@ -11,6 +11,7 @@ from aft_api.clock import Clock
 from aft_api.db.json_last import json_last
 from aft_api.db.once import insert_once
 from aft_api.db.tables import WindowRow
+from aft_api.runs.commands import IS_TOLD
 from aft_contracts import (
     ENDED,
     JobStatus,
@@ -33,6 +34,7 @@ _NOTE = (
     update(WINDOWS)
     .where(WindowRow.window_id == bindparam("of"), WindowRow.status != JobStatus.COMMITTED)
     .values(status=bindparam("as_status"), progress=bindparam("with_progress"))
+    .returning(IS_TOLD)
 )
 _COMPLETE = (
     update(WINDOWS)
@@ -121,10 +123,14 @@ async def intend_window(session: AsyncSession, spec: WindowSpec, clock: Clock) -
     )
 
 
-async def note_progress(session: AsyncSession, window_id: str, view: JobView[WindowResult]) -> None:
-    """Show how far the window is, tried for the first time or again; never overwrites its result."""
+async def note_progress(session: AsyncSession, run_id: str, window_id: str, view: JobView[WindowResult]) -> bool:
+    """Show how far the window is, tried for the first time or again; whether the run was told something meanwhile.
+
+    A window that has its result is left as it is, and nothing is said of commands.
+    """
     progress = [step.model_dump(mode="json") for step in view.progress]
-    await session.execute(_NOTE, {"of": window_id, "as_status": view.status, "with_progress": progress})
+    noted = {"of_run": run_id, "of": window_id, "as_status": view.status, "with_progress": progress}
+    return bool(await session.scalar(_NOTE, noted))
 
 
 async def complete_window(session: AsyncSession, window_id: str, result: WindowResult, clock: Clock) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from aft_api.healing.rate_jump import RatePlan
-from aft_api.runs.windows import checkpoint_steps, get_window_spec, lineage_steps
+from aft_api.runs.windows import checkpoint_steps, lineage_steps
 from aft_api.supervisor.ports import Ports
 from aft_contracts import RunSpec, Schedule, State, StepRecord, WindowSpec
 
@@ -16,8 +16,6 @@ class Evidence:
     window: WindowSpec
     steps: tuple[StepRecord, ...]
     history: tuple[StepRecord, ...]
-    checkpoint_steps: tuple[int, ...]
-    """Steps of the committed checkpoints up to the window's start, oldest first."""
 
     @property
     def schedule(self) -> Schedule:
@@ -38,8 +36,8 @@ class Evidence:
 async def gather(ports: Ports, state: State) -> Evidence:
     """The evidence on the last window."""
     spec = await ports.spec(state["run_id"])
+    window = await ports.window(state["window_id"])
     async with ports.store.reads() as session:
-        window = await get_window_spec(session, state["window_id"])
         past = spec.detection.history_steps + spec.detection.cusum_lag
         steps = await lineage_steps(
             session,
@@ -48,11 +46,15 @@ async def gather(ports: Ports, state: State) -> Evidence:
             before_step=state["step"],
             at_least=past + state["step"] - window.start_step,
         )
-        checkpoints = await checkpoint_steps(session, state["run_id"], window.schedule, window.start_step)
     return Evidence(
         spec=spec,
         window=window,
         steps=tuple(step for step in steps if step.step >= window.start_step),
         history=tuple(step for step in steps if step.step < window.start_step),
-        checkpoint_steps=tuple(checkpoints),
     )
+
+
+async def checkpoints_before(ports: Ports, window: WindowSpec) -> tuple[int, ...]:
+    """Steps of the committed checkpoints up to the window's start, oldest first."""
+    async with ports.store.reads() as session:
+        return tuple(await checkpoint_steps(session, window.run_id, window.schedule, window.start_step))

@@ -14,6 +14,9 @@ from aft_api.supervisor.nodes.train import train
 from aft_api.supervisor.ports import Ports
 from aft_contracts import RepairKind, State
 
+# The edges' functions wait for nothing. They are async because LangGraph sends plain ones to a thread, and the way
+# there and back costs as much as a statement to the store, three times a cycle.
+
 Loop = CompiledStateGraph[State, Ports, State, State]
 
 
@@ -38,27 +41,27 @@ def build_loop(saver: BaseCheckpointSaver[str]) -> Loop:
     return graph.compile(checkpointer=saver, interrupt_before=["train"])
 
 
-def after_train(state: State) -> str:
+async def after_train(state: State) -> str:
     """A window that could not be committed waits for a human, every other one is judged."""
     return "human_review" if state.get("blocked") else "monitor"
 
 
-def after_monitor(state: State) -> str:
+async def after_monitor(state: State) -> str:
     """Healthy windows go on to the curriculum, the others are looked into."""
     return "curriculum" if state["verdict"]["healthy"] else "forensic"
 
 
-def after_planner(state: State) -> str:
+async def after_planner(state: State) -> str:
     """A repair is trained on; an escalation waits for a human."""
     return "human_review" if state["repair"]["kind"] == RepairKind.ESCALATE else "train"
 
 
-def after_human_review(state: State) -> str:
+async def after_human_review(state: State) -> str:
     """Training goes on with what was decided, unless the run was stopped."""
     return "finish" if state.get("outcome") else "train"
 
 
-def after_curriculum(state: State) -> str:
+async def after_curriculum(state: State) -> str:
     """The next window, until the last step is trained or the run is stopped; a score that fell is looked into."""
     if state.get("outcome"):
         return "finish"  # from anywhere: a run that is stopped in its first window has no verdict yet
@@ -67,6 +70,6 @@ def after_curriculum(state: State) -> str:
     return "finish" if state.get("complete") else "train"
 
 
-def after_finish(state: State) -> str:
+async def after_finish(state: State) -> str:
     """The end, unless what was trained could not be exported."""
     return "human_review" if state.get("blocked") else END

@@ -10,7 +10,8 @@ from aft_api.healing.course import apply_command, apply_repair
 from aft_api.reviews.answer import Answering, agreed_repair
 from aft_api.reviews.repository import get_review
 from aft_api.runs.commands import pending_commands, settle_command
-from aft_api.runs.schedules import add_schedule, latest_schedule
+from aft_api.runs.schedules import add_schedule
+from aft_api.runs.standing import read_standing
 from aft_api.runs.windows import get_window, intend_window
 from aft_contracts import (
     Approve,
@@ -70,10 +71,14 @@ async def plan_window(session: AsyncSession, run_id: str, spec: RunSpec, state: 
 
     Called again after a crash it gives the same window: the intent, once written, is not reconsidered.
     """
-    schedule = await latest_schedule(session, run_id)
-    intended = await get_window(session, place_of(state, schedule).window_id(run_id))
+    stands = await read_standing(
+        session, run_id, generation=state.get("generation", 0), index=state.get("window_index", 0)
+    )
+    schedule = stands.schedule
+    intended = await get_window(session, place_of(state, schedule).window_id(run_id)) if stands.is_intended else None
     if intended is not None:
-        await _settle_go_ons(session, run_id, step=intended.start_step, clock=clock)
+        if stands.is_told:
+            await _settle_go_ons(session, run_id, step=intended.start_step, clock=clock)
         is_committed = intended.status == JobStatus.COMMITTED
         return Planned(
             window=WindowSpec.model_validate(intended.spec),
@@ -81,7 +86,8 @@ async def plan_window(session: AsyncSession, run_id: str, spec: RunSpec, state: 
             attempts=intended.attempts,
             has_begun=intended.status in (JobStatus.RUNNING, JobStatus.TRAINED),
         )
-    schedule = await _carry_out_commands(session, run_id, spec, state, schedule, clock)
+    if stands.is_told:
+        schedule = await _carry_out_commands(session, run_id, spec, state, schedule, clock)
     place = place_of(state, schedule)
     left = spec.optim.steps - place.step
     if left <= 0:

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from aft_api.clock import Clock
 from aft_api.db.engine import Store
 from aft_api.runs.repository import get_run
+from aft_api.runs.windows import get_window_spec
 from aft_api.settings import Settings
 from aft_api.stop import Stop
 from aft_api.supervisor.feeds import Feed
 from aft_api.supervisor.turns import Turn
 from aft_api.worker_client import WorkerClient
-from aft_contracts import Problem, RunSpec
+from aft_contracts import Problem, RunSpec, WindowSpec
 
 
 class RunFailed(Exception):
@@ -27,6 +28,8 @@ class Known:
 
     spec: RunSpec | None = None
     """The run's spec, which never changes."""
+    window: WindowSpec | None = None
+    """The window that it planned last."""
     is_loaded: bool = False
     """Whether the worker held the run when it last answered."""
     is_clear: bool = False
@@ -57,3 +60,11 @@ class Ports:
             async with self.store.reads() as session:
                 self.known.spec = RunSpec.model_validate((await get_run(session, run_id)).spec)
         return self.known.spec
+
+    async def window(self, window_id: str) -> WindowSpec:
+        """What the window, which must have been intended, was to train."""
+        known = self.known.window
+        if known is not None and known.window_id == window_id:
+            return known
+        async with self.store.reads() as session:
+            return await get_window_spec(session, window_id)

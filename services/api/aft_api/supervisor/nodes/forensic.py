@@ -16,7 +16,7 @@ from aft_api.healing.suspects import find_suspects
 from aft_api.runs.diagnoses import add_diagnosis, diagnosis_id_of, get_diagnosis
 from aft_api.runs.evaluations import lineage_evaluations
 from aft_api.runs.events import record
-from aft_api.supervisor.evidence import Evidence, gather
+from aft_api.supervisor.evidence import Evidence, checkpoints_before, gather
 from aft_api.supervisor.jobs import JobFailed, patient_job
 from aft_api.supervisor.ports import Ports
 from aft_api.supervisor.scoring import score_again
@@ -92,7 +92,7 @@ async def _diagnose_scores(
 ) -> DiagnosisReport:
     """No step gave it away, so no step is replayed for itself: the last window is trained again, and scored."""
     started, window, step = ports.clock(), evidence.window, anomalies[0].step
-    base = max(evidence.checkpoint_steps, default=0)
+    base = max(await checkpoints_before(ports, window), default=0)
     async with ports.store.reads() as session:
         evaluations = await lineage_evaluations(session, window.run_id, window.schedule, step=step)
     again = await score_again(ports, window.run_id, window.schedule, step=step, newest_checkpoint=base)
@@ -145,7 +145,8 @@ class _Explained:
 
 async def _explain(ports: Ports, analysis_id: str, evidence: Evidence, incident: Incident) -> _Explained:
     """What was wrong, proven by replays; where neither row nor moment is to blame, from an older checkpoint too."""
-    window, checkpoints, policy = evidence.window, evidence.checkpoint_steps, evidence.spec.repair
+    window, policy = evidence.window, evidence.spec.repair
+    checkpoints = await checkpoints_before(ports, window)
     asked = plan_replay(
         analysis_id, window.run_id, window.schedule, incident.anomalies, incident.suspects, policy,
         window_start=window.start_step,

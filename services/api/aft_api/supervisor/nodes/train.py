@@ -35,6 +35,7 @@ async def train(state: State, runtime: Runtime[Ports]) -> State:
         await score(ports, run_id, spec, generation=0, step=0)
     async with ports.store.sessions.begin() as session:
         planned = await plan_window(session, run_id, spec, state, ports.clock)
+    ports.known.window = planned.window if isinstance(planned, Planned) else None
     if isinstance(planned, Place):
         return State(blocked=False, generation=planned.generation, step=planned.step, window_id="")
     trained = planned.result or await _train_window(ports, planned)
@@ -71,11 +72,12 @@ async def _train_window(ports: Ports, planned: Planned) -> WindowResult | str:
         stands = view.status, len(view.progress)
         if stands != noted:
             async with ports.store.sessions.begin() as session:
-                await note_progress(session, spec.window_id, view)
+                is_told = await note_progress(session, spec.run_id, spec.window_id, view)
             noted = stands
-        async with ports.store.reads() as session:
-            told = await pending_commands(session, spec.run_id)
-        if told:  # commands hold from the next step boundary: end the window there
+        else:
+            async with ports.store.reads() as session:
+                is_told = bool(await pending_commands(session, spec.run_id))
+        if is_told:  # commands hold from the next step boundary: end the window there
             await ports.worker.cancel(spec.window_id, ports.fence_token)
 
     while True:
