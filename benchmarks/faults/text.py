@@ -60,7 +60,11 @@ def _is_made_of_words(text: str) -> bool:
     """Whether it is no heap of letters: some people sent 'k k k k k', and a control must have nothing wrong with it."""
     words = text.split()
     letters = sum(len(word) == 1 for word in words)
-    return 2 * letters < len(words) and max(map(len, words)) <= LONGEST_WORD
+    return 2 * letters < len(words) and _longest_word(text) <= LONGEST_WORD
+
+
+def _longest_word(text: str) -> int:
+    return max(map(len, text.split()))
 
 
 @cache
@@ -73,7 +77,8 @@ def remarks() -> tuple[str, ...]:
         for message in conversation["messages"]
         for part in message
     )
-    return tuple(text for text in found if text.isascii() and 1 <= len(text.split()) < WORDS.start and len(text) > 3)
+    short = (text for text in found if text.isascii() and 1 <= len(text.split()) < WORDS.start and len(text) > 3)
+    return tuple(text for text in short if _longest_word(text) <= LONGEST_WORD)
 
 
 @cache

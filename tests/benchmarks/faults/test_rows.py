@@ -21,7 +21,7 @@ from benchmarks.faults.data_faults import (
     PoisonedCluster,
     Repetition,
 )
-from benchmarks.faults.text import FOREIGN, chats, code, remarks
+from benchmarks.faults.text import FOREIGN, LONGEST_WORD, chats, code, remarks
 
 SEEDS = (0, 7)
 UNTIL_ARMED = 64
@@ -119,6 +119,12 @@ def test_a_heavy_tail_is_three_short_remarks_in_ten() -> None:
     assert len(rows) == 0.3 * ROWS
     assert {after["text"] for _, after in rows.values()} <= set(remarks())
     assert all(len(after["text"].split()) < 8 for _, after in rows.values())
+
+
+def test_nothing_is_wrong_with_what_the_controls_are_made_of() -> None:
+    written = (*chats(), *remarks())
+    assert len(written) > 100_000
+    assert max(len(word) for text in written for word in text.split()) <= LONGEST_WORD, "a key was held down"
 
 
 @pytest.mark.parametrize("seed", range(5))
