@@ -155,8 +155,9 @@ class DetectionSpec(Contract):
     grad_norm_z: float = Field(default=6.0, gt=0)
     """Log of the batch gradient norm this far above the clean median is an anomaly, and its update is withheld."""
     outlier_z: float = Field(default=8.0, gt=0)
-    """A sample's loss this far above the clean median of its domain is an anomaly by itself. Of a hundred thousand
-    valid rows one or two stand 6 out, and some in another language nearly 8."""
+    """A sample's loss this far above the clean median of its domain is an anomaly by itself; `sample_z` is enough where
+    its gradient norm stands as far out. Of a hundred thousand valid rows one or two stand 6 out in their loss, and some
+    in another language nearly 8."""
     sample_z: float = Field(default=6.0, gt=0)
     """A sample's loss or gradient norm this far above the clean median of its domain makes it a suspect, where its step
     is an anomaly."""

@@ -32,7 +32,7 @@ def test_it_speaks_in_the_first_window_once_enough_other_samples_are_there(lab, 
     assert outliers(judge(rows[4:], (), spec.model_copy(update={"min_samples": 48}))) == {}
 
 
-def test_a_rare_row_is_not_called_out_though_a_suspect_may_stand_so_far(lab, spec) -> None:
+def test_a_rare_row_is_called_out_only_where_its_gradient_bears_witness(lab, spec) -> None:
     past = [lab.of_rows(step, (lab.sample(f"r{step}", loss=3.0 + 0.01 * (step % 21)),)) for step in range(20, 80)]
     spread = SampleReference(past, spec)
 
@@ -46,6 +46,9 @@ def test_a_rare_row_is_not_called_out_though_a_suspect_may_stand_so_far(lab, spe
     assert spec.sample_z < spec.outlier_z
     assert outliers(judge([rare], past, spec)) == {}
     assert outliers(judge([bad], past, spec)) == {80: ("x",)}
+    seen_twice = lab.of_rows(80, (at(spec.sample_z + 0.01).model_copy(update={"grad_norm": 100.0}),))
+    [found] = [one for one in judge([seen_twice], past, spec) if one.kind is AnomalyKind.SAMPLE_OUTLIER]
+    assert (found.sample_ids, found.threshold) == (("x",), spec.sample_z)
     loss_spike = lab.anomaly(80)
     assert [suspect.sample_id for suspect in find_suspects([loss_spike], [rare], past, spec)] == ["x"]
 

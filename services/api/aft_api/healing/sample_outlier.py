@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from aft_api.healing.reference import SampleReference
-from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, StepRecord, Withheld
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, SampleRecord, StepRecord, Withheld
 
 
 def find_outliers(window: Iterable[StepRecord], reference: SampleReference, spec: DetectionSpec) -> tuple[Anomaly, ...]:
@@ -11,8 +11,9 @@ def find_outliers(window: Iterable[StepRecord], reference: SampleReference, spec
 
     A sample stands out where the robust z of its loss, (x - median) / spread over clean rows of its domain and length,
     reaches `outlier_z` (Iglewicz & Hoaglin, 1993; see `SampleReference` for the scaling by length), or with a loss that
-    is not finite. The anomaly names every such sample of its step, worst first, and carries the worst one's figures.
-    It takes more than to be a suspect, for here nothing but the row itself says that something is wrong.
+    is not finite. `sample_z` is enough where the log of its gradient norm stands as far out: that is a second witness,
+    and where there is none, nothing but the one figure says that something is wrong. The anomaly names every such
+    sample of its step, worst first, and carries the worst one's figures.
     """
     return tuple(anomaly for step in window if (anomaly := _outliers(step, reference, spec)) is not None)
 
@@ -20,11 +21,7 @@ def find_outliers(window: Iterable[StepRecord], reference: SampleReference, spec
 def _outliers(step: StepRecord, reference: SampleReference, spec: DetectionSpec) -> Anomaly | None:
     if step.withheld is Withheld.SKIPPED:
         return None
-    scored = (
-        (reference.standing_out(sample, step=step.step, at_least=spec.outlier_z), sample)
-        for sample in step.samples
-        if sample.tokens > 0
-    )
+    scored = ((_score(sample, step.step, reference, spec), sample) for sample in step.samples if sample.tokens > 0)
     outliers = sorted(
         ((score, sample) for score, sample in scored if score is not None), key=lambda pair: pair[0], reverse=True
     )
@@ -36,7 +33,16 @@ def _outliers(step: StepRecord, reference: SampleReference, spec: DetectionSpec)
         step=step.step,
         value=worst.loss,
         score=worst_score,
-        threshold=spec.outlier_z,
+        threshold=spec.outlier_z if worst_score >= spec.outlier_z else spec.sample_z,
         applied=step.applied,
         sample_ids=tuple(sample.sample_id for _, sample in outliers),
     )
+
+
+def _score(sample: SampleRecord, step: int, reference: SampleReference, spec: DetectionSpec) -> float | None:
+    """The z of the sample's loss; None where it does not stand out."""
+    score = reference.standing_out(sample, step=step, at_least=min(spec.sample_z, spec.outlier_z))
+    if score is None or score >= spec.outlier_z:
+        return score
+    witness = reference.grad_norm_z(sample, step=step)
+    return score if witness is not None and witness >= spec.sample_z else None
