@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aft_contracts import AnomalyKind, Verdict
 from benchmarks.faults.case import WINDOW_STEPS
 from benchmarks.faults.intervals import Exact, Interval, Value, by_seeds, of_rate, of_share, wider
 from benchmarks.faults.outcome import Alarm, Outcome
@@ -62,13 +63,24 @@ def detected(outcome: Outcome) -> bool:
 def latency(outcome: Outcome) -> int | None:
     """Steps trained between the first harmful step and the alarm; 0 for one raised at once, None for none.
 
-    What counts is when the alarm was raised, and it has to be about a step that is harmed.
+    What counts is when the alarm was raised, and it has to be about a step that is harmed. A damage that lies in the
+    state before its first harmful step can be seen before that step is trained: in the scores of what is there.
     """
     first, harmed_after = outcome.first_step, outcome.harmed_after
     if first is None or harmed_after is None:
         return None
+    if _is_seen_before_harm(outcome):
+        return 0
     raised = [alarm.after for alarm in outcome.alarms if alarm.step >= first and alarm.after > harmed_after]
     return min(raised) - harmed_after - 1 if raised else None
+
+
+def _is_seen_before_harm(outcome: Outcome) -> bool:
+    """Whether the scores at the first harmful step gave a damaged state away, and it was diagnosed as one there."""
+    here = outcome.first_step
+    is_scored = any(one.step == here and one.kind == AnomalyKind.EVALUATION_DROP for one in outcome.alarms)
+    is_diagnosed = any(one.first_step == here and one.verdict == Verdict.STATE for one in outcome.findings)
+    return outcome.verdict == Verdict.STATE and is_scored and is_diagnosed
 
 
 def latency_median(outcomes: Sequence[Outcome]) -> float | None:

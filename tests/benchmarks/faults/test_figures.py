@@ -1,5 +1,7 @@
 """Figures of outcomes that are known."""
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.faults.figures import (
@@ -63,6 +65,22 @@ def test_steps_trained_again_count_as_time() -> None:
     before_the_harm = outcome(alarms=alarms((100, 110)), harmed_after=120)
     assert latency(before_the_harm) is None
     assert latency(outcome(harmed_after=None)) is None
+
+
+def test_a_damaged_state_that_its_scores_gave_away_was_found_before_it_did_harm() -> None:
+    drop = (Alarm(step=100, after=100, kind="evaluation_drop"),)
+    state = Finding(verdict="state", first_step=100, last_step=100)
+    seen = outcome(verdict="state", alarms=drop, findings=(state,), harmed_after=110)
+    assert latency(seen) == 0
+    assert recall([seen]) == 1
+    for otherwise in (
+        {"alarms": alarms((100, 100))},  # of another kind
+        {"alarms": (replace(drop[0], step=90),)},  # about scores from before the damage
+        {"findings": (replace(state, verdict="unknown"),)},
+        {"findings": ()},
+        {"verdict": "data"},  # the fault is none of the state, so its scores could not have shown it
+    ):
+        assert latency(replace(seen, **otherwise)) is None
 
 
 def test_latency_is_a_median_over_the_runs_that_were_found() -> None:
