@@ -196,21 +196,22 @@ def test_slots_are_counted_and_released(make_spec: MakeSpec, tmp_path: Path) -> 
 
 
 def test_a_restart_answers_the_stored_result_and_forgets_the_unfinished(make_spec: MakeSpec, tmp_path: Path) -> None:
+    spec = make_spec(optim={"steps": 400, "batch_size": 4, "learning_rate": 1e-2, "warmup_steps": 2})
     with serving(tmp_path / "root") as worker:
-        load(worker, make_spec())
+        load(worker, spec)
         put(worker, window())
         first = ended(worker, "/windows/r:0:0")
-        put(worker, window(3, 30, index=1))
+        put(worker, window(3, 300, index=1))  # seconds; the worker stops at once
     with serving(tmp_path / "root") as worker:
         assert worker.get("/windows/r:0:0").json() == first
         assert put(worker, window()).json() == first
         assert refusal(worker.get("/windows/r:0:1")) == (404, "job_not_found")
-        load(worker, make_spec())
-        put(worker, window(3, 30, index=1))
+        load(worker, spec)
+        put(worker, window(3, 300, index=1))
         resumed = ended(worker, "/windows/r:0:1")
     with serving(tmp_path / "unbroken") as worker:
-        load(worker, make_spec())
-        put(worker, window(0, 33))
+        load(worker, spec)
+        put(worker, window(0, 303))
         unbroken = ended(worker, "/windows/r:0:0")
     assert resumed["result"]["state_digest"] == unbroken["result"]["state_digest"]
 
