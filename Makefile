@@ -57,7 +57,7 @@ $(PEERS)/.installed: pyproject.toml constraints.txt
 
 # Nothing else should run on the machine meanwhile. TRL takes part where .venv-peers is.
 .PHONY: benchmarks
-benchmarks: model ## Measure what aft costs and how fast it is; an hour or so, figures in .cache/benchmarks
+benchmarks: model ## Measure what aft costs and how fast it is; two hours or so, figures in .cache/benchmarks
 	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --json .cache/benchmarks/$$name.json || exit 1; done
 
 # A run that is known is not made again while the code stays the same: cut off, it goes on where it was.

@@ -24,11 +24,11 @@ IS_TOLD = exists().where(CommandRow.run_id == bindparam("of_run"), CommandRow.st
 """Whether the run `of_run` has commands that wait to be carried out; for statements that ask for more."""
 _GOES_ON = select(
     exists().where(
-        RunRow.run_id == bindparam("run_id"),
+        RunRow.run_id == bindparam("of_run"),
         RunRow.status == RunStatus.RUNNING,
         RunRow.lease_token == bindparam("token"),
         RunRow.worker_id == bindparam("worker_id"),
-        ~exists().where(CommandRow.run_id == RunRow.run_id, CommandRow.status == CommandStatus.PENDING),
+        ~IS_TOLD,
     )
 )
 
@@ -132,7 +132,7 @@ async def all_pending(session: AsyncSession) -> set[tuple[str, str]]:
 
 async def goes_on(session: AsyncSession, run_id: str, token: int, *, worker_id: str | None) -> bool:
     """Whether a running run is still driven under this lease, on this worker, and was told nothing; locks nothing."""
-    told = {"run_id": run_id, "token": token, "worker_id": worker_id}
+    told = {"of_run": run_id, "token": token, "worker_id": worker_id}
     return bool(await session.scalar(_GOES_ON, told))
 
 

@@ -8,17 +8,18 @@ from aft_api.db.once import insert_once
 from aft_api.db.tables import ScheduleRow
 from aft_contracts import Schedule
 
-_LATEST = (
+LATEST = (
     select(ScheduleRow.body)
-    .where(ScheduleRow.run_id == bindparam("run_id"))
+    .where(ScheduleRow.run_id == bindparam("of_run"))
     .order_by(ScheduleRow.version.desc())
     .limit(1)
 )
+"""The newest schedule of the run `of_run`; for statements that ask for more, too."""
 
 
 async def latest_schedule(session: AsyncSession, run_id: str) -> Schedule:
     """The schedule that holds now."""
-    body = await session.scalar(_LATEST, {"run_id": run_id})
+    body = await session.scalar(LATEST, {"of_run": run_id})
     return Schedule.model_validate(body or {})
 
 

@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aft_api.db.tables import ScheduleRow, WindowRow
+from aft_api.db.tables import WindowRow
 from aft_api.runs.commands import IS_TOLD
+from aft_api.runs.schedules import LATEST
 from aft_contracts import Schedule
 
 _STANDING = select(
-    select(ScheduleRow.body)
-    .where(ScheduleRow.run_id == bindparam("of_run"))
-    .order_by(ScheduleRow.version.desc())
-    .limit(1)
-    .scalar_subquery(),
+    LATEST.scalar_subquery(),
     exists().where(
         WindowRow.run_id == bindparam("of_run"),
         WindowRow.index == bindparam("index"),

@@ -1,6 +1,6 @@
 """forensic: asks the worker for evidence and writes the diagnosis."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -56,8 +56,11 @@ async def _diagnose(
     ports: Ports, diagnosis_id: str, evidence: Evidence, anomalies: tuple[Anomaly, ...]
 ) -> DiagnosisReport:
     suspects = find_suspects(anomalies, evidence.steps, evidence.history, evidence.spec.detection)
+    checkpoints = await checkpoints_before(ports, evidence.window)
     explained = [
-        await _explain(ports, f"{diagnosis_id}:replay:{number}", evidence, _incident(evidence, cluster, suspects))
+        await _explain(
+            ports, f"{diagnosis_id}:replay:{number}", evidence, checkpoints, _incident(evidence, cluster, suspects)
+        )
         for number, cluster in enumerate(clusters(anomalies, evidence.spec.repair)[: evidence.spec.repair.max_clusters])
     ]
     results = [result for one in explained for result in one.results]
@@ -143,10 +146,11 @@ class _Explained:
     results: tuple[AnalysisResult, ...] = ()
 
 
-async def _explain(ports: Ports, analysis_id: str, evidence: Evidence, incident: Incident) -> _Explained:
+async def _explain(
+    ports: Ports, analysis_id: str, evidence: Evidence, checkpoints: Sequence[int], incident: Incident
+) -> _Explained:
     """What was wrong, proven by replays; where neither row nor moment is to blame, from an older checkpoint too."""
     window, policy = evidence.window, evidence.spec.repair
-    checkpoints = await checkpoints_before(ports, window)
     asked = plan_replay(
         analysis_id, window.run_id, window.schedule, incident.anomalies, incident.suspects, policy,
         window_start=window.start_step,
