@@ -18,6 +18,7 @@ class AnomalyKind(StrEnum):
     STALL = "stall"
     EVALUATION_DROP = "evaluation_drop"
     RATE_JUMP = "rate_jump"
+    OPPOSED_ROWS = "opposed_rows"
 
 
 class Anomaly(Contract):

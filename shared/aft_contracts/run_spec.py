@@ -152,15 +152,18 @@ class DetectionSpec(Contract):
     """Clean steps that the statistics look back on; more reach into the first descent, whose spread hides spikes."""
     loss_z: float = Field(default=6.0, gt=0)
     """Batch loss this far above the clean median is an anomaly, and its update is withheld."""
-    grad_norm_z: float = Field(default=6.0, gt=0)
+    grad_norm_z: float = Field(default=7.0, gt=0)
     """Log of the batch gradient norm this far above the clean median is an anomaly, and its update is withheld."""
     outlier_z: float = Field(default=8.0, gt=0)
     """A sample's loss this far above the clean median of its domain is an anomaly by itself; `sample_z` is enough where
-    its gradient norm stands as far out. Of a hundred thousand valid rows one or two stand 6 out in their loss, and some
-    in another language nearly 8."""
+    the log of its gradient norm stands this far out. Of a hundred thousand valid rows one or two stand 6 out in their
+    loss, and some in another language nearly 8."""
     sample_z: float = Field(default=6.0, gt=0)
     """A sample's loss or gradient norm this far above the clean median of its domain makes it a suspect, where its step
     is an anomaly."""
+    opposed_z: float = Field(default=4.5, gt=0)
+    """Losses of a batch's rows this far above the clean medians of their domains, together with gradient norms below
+    them, are an anomaly; valid batches stand 2.5 out at most."""
     min_samples: int = Field(default=48, ge=8)
     """Clean samples of a domain before its sample detector arms."""
     sample_floor_nats: float = Field(default=0.1, gt=0)
@@ -179,7 +182,7 @@ class DetectionSpec(Contract):
     loss_floor_share: float = Field(default=0.02, ge=0)
     """… and as a share of its median: a handful of losses may lie close together by chance."""
     grad_norm_floor: float = Field(default=0.3, gt=0)
-    """Smallest spread of the log of the batch gradient norm that is believed: no norm below e^(6 * 0.3) = 6 times the
+    """Smallest spread of the log of the batch gradient norm that is believed: no norm below e^(7 * 0.3) = 8 times the
     usual one is a spike, for the clip takes it."""
     trim_z: float = Field(default=6.0, gt=0)
     """Clean values this many 1.4826 * MAD above their median are left out of the ninth decile of every spread."""

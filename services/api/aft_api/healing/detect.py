@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from aft_api.healing.cusum import find_drift
 from aft_api.healing.non_finite import find_non_finite
+from aft_api.healing.opposed_rows import find_opposed
 from aft_api.healing.rate_jump import RatePlan, find_high_rates
 from aft_api.healing.reference import SampleReference
 from aft_api.healing.robust_z import sweep
@@ -36,6 +37,7 @@ def judge(
         *swept.anomalies,
         *find_drift(swept.clean, spec),
         *find_outliers(window, reference, spec),
+        *find_opposed(window, swept.clean, reference, spec),
         *find_stalls((*history, *window), spec, armed_from=armed_from),
         *(find_high_rates(window, history, plan, spec) if plan is not None else ()),
     )

@@ -57,7 +57,7 @@ def _proven_from(kind: AnomalyKind, spec: RunSpec, *, armed_from: int, resumes: 
     detection, quiet = spec.detection, spec.repair.probation_steps
     between = spec.curriculum.every_windows * spec.window.steps
     match kind:
-        case AnomalyKind.LOSS_SPIKE | AnomalyKind.GRAD_SPIKE:
+        case AnomalyKind.LOSS_SPIKE | AnomalyKind.GRAD_SPIKE | AnomalyKind.OPPOSED_ROWS:
             return armed_from + detection.min_steps + quiet
         case AnomalyKind.DRIFT:
             return armed_from + detection.cusum_lag + detection.min_steps - 1 + quiet

@@ -34,6 +34,8 @@ def _in_words(anomaly: Anomaly) -> str:
     out = f"{anomaly.score:.1f} robust standard deviations out"
     if anomaly.kind is AnomalyKind.EVALUATION_DROP:
         return f"{at}: the held-out loss of {anomaly.domain} rose to {anomaly.value:.3f}, {out}."
+    if anomaly.kind is AnomalyKind.OPPOSED_ROWS:
+        out = f"losses rose through the whole batch while gradients fell, {out}"
     if anomaly.applied:
         return f"{at}: {out}, over {anomaly.threshold:g}; its update was applied."
     return f"{at}: {out}; the guard withheld its update."

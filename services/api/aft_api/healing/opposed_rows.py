@@ -1,0 +1,96 @@
+"""Opposed rows: losses that rise all through a batch while gradients fall, as a damaged forward pass makes them."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from aft_api.healing.non_finite import is_finite
+from aft_api.healing.reference import SampleReference
+from aft_api.healing.robust import median_of, scale_of
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, SampleRecord, StepRecord, Withheld
+
+MOST_OF_A_ROW = 3.0
+"""Bound on each z of a row, so that one row, however far out, says little about all of them."""
+FEWEST_ROWS = 4
+"""Rows of a batch that say something about all of it; a row or two may be odd by themselves."""
+HIGH_SHARE = 0.9
+"""Share of the clean steps whose batch loss is exceeded where rows are looked at one by one."""
+
+
+def find_opposed(
+    window: Iterable[StepRecord], clean: Sequence[StepRecord], reference: SampleReference, spec: DetectionSpec
+) -> tuple[Anomaly, ...]:
+    """An anomaly for each step of `window` whose rows lose more than they should and pull less.
+
+    up = sum(a_i) / sqrt(n) and down = sum(b_i) / sqrt(n), with a_i the robust z of a row's loss and b_i that of its log
+    gradient norm, both within its domain and length (`SampleReference`) and bounded to +-3: Stouffer's sums (1949).
+    score = (up - down) / max(1, the spread of that over clean steps) is an anomaly from `opposed_z` on, where at least
+    half of up - down is the losses'. Hard rows, noise and a high rate raise loss and gradient together. An activation
+    that overwhelms all others raises the loss and leaves no path for a gradient: one wrong weight does that, and may
+    stay within the scatter of a batch's mean. (The rule is our own.)
+
+    Looked at are steps whose batch loss is among the highest tenth of the `clean` steps, oldest first, and whose
+    gradient norm is not above their median, with four measured rows or more; silent until there are `min_steps` clean
+    steps before.
+    """
+    recent = clean[-spec.history_steps :]
+    if len(recent) < spec.min_steps:
+        return ()
+    high = sorted(step.loss for step in recent)[int(HIGH_SHARE * len(recent))]
+    usual = median_of(sorted(step.grad_norm for step in recent))
+    armed_from = clean[spec.min_steps - 1].step + 1
+    looked_at = (step for step in window if step.step >= armed_from and _is_odd(step, high=high, usual=usual))
+    return tuple(anomaly for step in looked_at if (anomaly := _judged(step, recent, reference, spec)) is not None)
+
+
+def _is_odd(step: StepRecord, *, high: float, usual: float) -> bool:
+    is_whole = step.withheld is not Withheld.SKIPPED and is_finite(step)
+    return is_whole and step.loss >= high and step.grad_norm <= usual
+
+
+def _judged(
+    step: StepRecord, recent: Sequence[StepRecord], reference: SampleReference, spec: DetectionSpec
+) -> Anomaly | None:
+    up_and_down = _sums(step, reference)
+    if up_and_down is None:
+        return None
+    up, down = up_and_down
+    if up - down < spec.opposed_z or up < -down:
+        return None
+    score = (up - down) / _usual_spread(recent, reference, spec)
+    if score < spec.opposed_z:
+        return None
+    return Anomaly(
+        kind=AnomalyKind.OPPOSED_ROWS,
+        step=step.step,
+        value=step.loss,
+        score=score,
+        threshold=spec.opposed_z,
+        applied=step.applied,
+    )
+
+
+def _usual_spread(recent: Iterable[StepRecord], reference: SampleReference, spec: DetectionSpec) -> float:
+    """Spread of up - down over clean steps, at least 1: how far rows agree by nature is the data's own."""
+    sums = [up - down for step in recent if (up_and_down := _sums(step, reference)) for up, down in [up_and_down]]
+    return scale_of(sums, floor=1.0, trim_z=spec.trim_z).spread if sums else 1.0
+
+
+def _sums(step: StepRecord, reference: SampleReference) -> tuple[float, float] | None:
+    """`up` and `down` of a step; None where too few of its rows can be measured."""
+    rows = (_deviations(row, step.step, reference) for row in step.samples if row.tokens > 0)
+    known = [row for row in rows if row is not None]
+    if len(known) < FEWEST_ROWS:
+        return None
+    up, down = (sum(figures) / math.sqrt(len(known)) for figures in zip(*known, strict=True))
+    return up, down
+
+
+def _deviations(row: SampleRecord, step: int, reference: SampleReference) -> tuple[float, float] | None:
+    """z of the row's loss and of its gradient norm, bounded; None for a row that there is no reference for."""
+    up = reference.loss_z(row, step=step)
+    down = -math.inf if row.grad_norm == 0 else reference.grad_norm_z(row, step=step)
+    return None if up is None or down is None else (_bounded(up), _bounded(down))
+
+
+def _bounded(z: float) -> float:
+    return max(-MOST_OF_A_ROW, min(MOST_OF_A_ROW, z))
