@@ -23,8 +23,8 @@ def find_opposed(
 
     up = sum(a_i) / sqrt(n) and down = sum(b_i) / sqrt(n), with a_i the robust z of a row's loss and b_i that of its log
     gradient norm, both within its domain and length (`SampleReference`) and bounded to +-3: Stouffer's sums (1949).
-    score = (up - down) / max(1, the spread of that over clean steps) is an anomaly from `opposed_z` on, where at least
-    half of up - down is the losses'. Hard rows, noise and a high rate raise loss and gradient together. An activation
+    score = (up - down) / max(1, the spread of that over clean steps) is an anomaly from `opposed_z` on, where the
+    losses alone make half of that. Hard rows, noise and a high rate raise loss and gradient together. An activation
     that overwhelms all others raises the loss and leaves no path for a gradient: one wrong weight does that, and may
     stay within the scatter of a batch's mean. (The rule is our own.)
 
@@ -54,7 +54,7 @@ def _judged(
     if up_and_down is None:
         return None
     up, down = up_and_down
-    if up - down < spec.opposed_z or up < -down:
+    if up - down < spec.opposed_z or up < spec.opposed_z / 2:
         return None
     score = (up - down) / _usual_spread(recent, reference, spec)
     if score < spec.opposed_z:
