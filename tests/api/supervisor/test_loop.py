@@ -184,6 +184,30 @@ async def test_applied_poison_is_rolled_back_after_a_human_agreed(api: Api) -> N
     assert EARLY_POISON not in await sample_ids(api, run_id, from_index=2)
     decided = (await api.client.get(f"/reviews/{review['review_id']}")).json()
     assert (decided["status"], decided["decision"]["answer"]) == ("decided", "approve")
+    [report] = (await api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
+    assert (report["repair"]["kind"], report["repair"]["rollback_to_step"]) == ("blacklist", 10), "no longer a question"
+    assert report["repair_state"] == "proven"
+
+
+async def test_agreed_repair_that_does_not_hold_fails_its_probation_and_the_next_rung_is_asked_about(
+    local_api: Api,
+) -> None:
+    local_api.worker.transient_steps = {33}
+    local_api.worker.transient_loss = math.nan
+    local_api.worker.strikes_again = 1
+    run_id = await local_api.start(repair={"ask_before_rollback": True}, optim={"steps": 80, "batch_size": 4})
+    for questions in (1, 2):
+        async with asyncio.timeout(30):
+            while len(await local_api.events(run_id, "review_requested")) < questions:
+                await asyncio.sleep(0.05)
+        await local_api.until(run_id, "waiting")
+        assert (await local_api.command(run_id, "resume", answer="approve")).status_code == 202
+    await local_api.until(run_id, "succeeded")
+    reports = (await local_api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
+    assert [(one["verdict"], one["repair_state"], one["repair"]["lr_factor"]) for one in reports] == [
+        ("transient", "failed", None), ("transient", "proven", 0.5),
+    ]  # fmt: skip
+    assert len(await local_api.events(run_id, "repair_failed")) == 1
 
 
 async def test_rejected_repair_changes_nothing(local_api: Api) -> None:

@@ -7,9 +7,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aft_api.clock import Clock
 from aft_api.errors import AftError
 from aft_api.healing.course import apply_command, apply_repair
+from aft_api.healing.probation import probation_ends
 from aft_api.reviews.answer import Answering, agreed_repair
 from aft_api.reviews.repository import get_review
 from aft_api.runs.commands import pending_commands, settle_command
+from aft_api.runs.diagnoses import choose_repair, get_diagnosis
 from aft_api.runs.schedules import add_schedule
 from aft_api.runs.standing import read_standing
 from aft_api.runs.windows import get_window, intend_window
@@ -19,6 +21,7 @@ from aft_contracts import (
     JobStatus,
     Pause,
     Reject,
+    Repair,
     Respond,
     Resume,
     RunSpec,
@@ -147,8 +150,20 @@ async def _carried_out(
         changed = apply_repair(
             schedule, repair, step=step, cause=cause, spec=spec.optim, diagnosis_id=review.diagnosis_id
         )
+        if review.diagnosis_id is not None:
+            await _put_on_probation(session, review.diagnosis_id, repair, spec, changed, step=step)
         return changed, f"{repair.kind} holds from step {holds_from}"
     return apply_command(schedule, record.command, step=step, cause=cause, spec=spec), f"holds from step {step}"
+
+
+async def _put_on_probation(
+    session: AsyncSession, diagnosis_id: str, repair: Repair, spec: RunSpec, schedule: Schedule, *, step: int
+) -> None:
+    """The agreed repair takes the place of the question in its diagnosis, and has to prove itself like any other."""
+    report = await get_diagnosis(session, diagnosis_id)
+    assert report is not None, "the question was about it"
+    ends_step = probation_ends(report, repair, spec, schedule, step=step)
+    await choose_repair(session, diagnosis_id, repair, ends_step=ends_step)
 
 
 def _only_unpauses(record: CommandRecord) -> bool:
