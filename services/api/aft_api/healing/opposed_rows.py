@@ -50,13 +50,12 @@ def _is_odd(step: StepRecord, *, high: float, usual: float) -> bool:
 def _judged(
     step: StepRecord, recent: Sequence[StepRecord], reference: SampleReference, spec: DetectionSpec
 ) -> Anomaly | None:
-    up_and_down = _sums(step, reference)
-    if up_and_down is None:
+    rows = _Rows(step, reference)
+    if not rows.are_enough or rows.up < spec.opposed_z / 2 or rows.contrast < spec.opposed_z:
         return None
-    up, down = up_and_down
-    if up - down < spec.opposed_z or up < spec.opposed_z / 2:
-        return None
-    score = (up - down) / _usual_spread(recent, reference, spec)
+    usual = [one.contrast for before in recent if (one := _Rows(before, reference)).are_enough]
+    # How far rows agree by nature is the data's own.
+    score = rows.contrast / scale_of(usual, floor=1.0, trim_z=spec.trim_z).spread if usual else rows.contrast
     if score < spec.opposed_z:
         return None
     return Anomaly(
@@ -69,28 +68,34 @@ def _judged(
     )
 
 
-def _usual_spread(recent: Iterable[StepRecord], reference: SampleReference, spec: DetectionSpec) -> float:
-    """Spread of up - down over clean steps, at least 1: how far rows agree by nature is the data's own."""
-    sums = [up - down for step in recent if (up_and_down := _sums(step, reference)) for up, down in [up_and_down]]
-    return scale_of(sums, floor=1.0, trim_z=spec.trim_z).spread if sums else 1.0
+class _Rows:
+    """A step's rows that have something to be measured against, and what they say together."""
 
+    def __init__(self, step: StepRecord, reference: SampleReference) -> None:
+        self._step, self._reference = step.step, reference
+        scored = ((row, reference.loss_z(row, step=step.step)) for row in step.samples if row.tokens > 0)
+        self._known = [(row, z) for row, z in scored if z is not None]
 
-def _sums(step: StepRecord, reference: SampleReference) -> tuple[float, float] | None:
-    """`up` and `down` of a step; None where too few of its rows can be measured."""
-    rows = (_deviations(row, step.step, reference) for row in step.samples if row.tokens > 0)
-    known = [row for row in rows if row is not None]
-    if len(known) < FEWEST_ROWS:
-        return None
-    up, down = (sum(figures) / math.sqrt(len(known)) for figures in zip(*known, strict=True))
-    return up, down
+    @property
+    def are_enough(self) -> bool:
+        """Whether they say something about all of the batch."""
+        return len(self._known) >= FEWEST_ROWS
 
+    @property
+    def up(self) -> float:
+        """How far their losses have risen."""
+        return self._together(z for _, z in self._known)
 
-def _deviations(row: SampleRecord, step: int, reference: SampleReference) -> tuple[float, float] | None:
-    """z of the row's loss and of its gradient norm, bounded; None for a row that there is no reference for."""
-    up = reference.loss_z(row, step=step)
-    down = -math.inf if row.grad_norm == 0 else reference.grad_norm_z(row, step=step)
-    return None if up is None or down is None else (_bounded(up), _bounded(down))
+    @property
+    def contrast(self) -> float:
+        """How much further than their gradients."""
+        return self.up - self._together(self._pull(row) for row, _ in self._known)
 
+    def _pull(self, row: SampleRecord) -> float:
+        if row.grad_norm == 0:
+            return -math.inf
+        return self._reference.grad_norm_z(row, step=self._step) or 0.0
 
-def _bounded(z: float) -> float:
-    return max(-MOST_OF_A_ROW, min(MOST_OF_A_ROW, z))
+    def _together(self, scores: Iterable[float]) -> float:
+        """Stouffer's sum."""
+        return sum(max(-MOST_OF_A_ROW, min(MOST_OF_A_ROW, z)) for z in scores) / math.sqrt(len(self._known))
