@@ -1,6 +1,7 @@
 """Robust scale."""
 
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -38,6 +39,16 @@ def test_z_grows_with_the_value_and_is_zero_at_the_median(values: list[float], v
     scale = scale_of(values, floor=0.1, trim_z=6.0)
     assert scale.z(scale.median) == 0
     assert scale.z(value + more) >= scale.z(value)
+
+
+@given(st.lists(finite, min_size=1, max_size=60))
+def test_the_spread_is_that_of_distances_put_in_order(values: list[float]) -> None:
+    middle = statistics.median(values)
+    mad = statistics.median(abs(value - middle) for value in values)
+    ordinary = [value for value in sorted(values) if value <= middle + 6.0 * max(1.4826 * mad, 1e-3)]
+    tail = (ordinary[9 * len(ordinary) // 10] - middle) / 1.2816
+    found = scale_of(values, floor=1e-3, trim_z=6.0).spread
+    assert found == pytest.approx(max(max(1.4826 * mad, tail) * (1 + 5 / len(values)), 1e-3), rel=1e-12)
 
 
 def test_equal_values_fall_back_on_the_floor() -> None:

@@ -2,14 +2,17 @@
 
 import math
 from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from aft_api.healing.robust import log_or_none, median_of, scale_of_ordered
 from aft_api.healing.robust_z import ORDINARY
 from aft_contracts import DetectionSpec, SampleRecord, StepRecord
+
+T = TypeVar("T")
 
 
 class _Known(NamedTuple):
@@ -22,21 +25,43 @@ class _Known(NamedTuple):
 
 
 class _Domain:
-    """A domain's clean samples in order of length, with their lengths and losses apart, which are searched often."""
+    """A domain's clean samples in order of length: each figure in a list of its own, for they are searched often."""
 
     def __init__(self, known: list[_Known]) -> None:
-        self.known = sorted(known, key=attrgetter("tokens"))
-        self.tokens = [one.tokens for one in self.known]
-        self.losses = [one.loss for one in self.known]
-        self.places = Counter([one.place for one in known])
+        known.sort(key=attrgetter("tokens"))
+        self.tokens = [one.tokens for one in known]
+        self.losses = [one.loss for one in known]
+        self.ordered_losses = sorted(self.losses)
+        self._grad_norms = [one.grad_norm for one in known]
+        self.at: dict[tuple[int, str], list[int]] = defaultdict(list)
+        """Where a sample of a step stands."""
+        for place, one in enumerate(known):
+            self.at[one.place].append(place)
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return len(self.tokens)
+
+    @cached_property
+    def log_norms(self) -> list[float | None]:
+        """Logs of the gradient norms; None for a norm that has none."""
+        return [log_or_none(norm) for norm in self._grad_norms]
 
     def nearest(self, tokens: int, spec: DetectionSpec) -> slice:
         """Where those nearest in length stand, in order of length."""
-        share = int(spec.nearest_share * len(self.known))
-        wanted = min(spec.nearest_samples, max(spec.min_samples, share)) + 1
+        count = len(self)
+        wanted = min(spec.nearest_samples, max(spec.min_samples, int(spec.nearest_share * count))) + 1
         middle = (bisect_left(self.tokens, tokens) + bisect_right(self.tokens, tokens)) // 2
-        start = max(0, min(middle - wanted // 2, len(self.known) - wanted))
+        start = max(0, min(middle - wanted // 2, count - wanted))
         return slice(start, start + wanted)
+
+    def others(self, figures: list[T], near: slice, own: tuple[int, str]) -> list[T]:
+        """The figures of those near, without those of the sample itself."""
+        taken = figures[near]
+        for place in reversed(self.at.get(own, ())):
+            if near.start <= place < near.start + len(taken):
+                del taken[place - near.start]
+        return taken
 
 
 class SampleReference:
@@ -65,7 +90,12 @@ class SampleReference:
         """Robust z of the sample's loss; None while fewer than `min_samples` others of its domain are known."""
         if not math.isfinite(sample.loss):
             return math.inf
-        return self._z(sample, step, sample.loss, of=lambda known: known.loss, floor=self._loss_floor)
+        domain = self._domains.get(sample.domain)
+        if domain is None:
+            return None
+        near = domain.nearest(sample.tokens, self._spec)
+        losses = domain.others(domain.losses, near, (step, sample.sample_id))
+        return self._z(sample, step, sample.loss, losses, domain, near, floor=self._loss_floor)
 
     def standing_out(self, sample: SampleRecord, *, step: int, at_least: float) -> float | None:
         """The z of a loss that stands at least so far out; None for the others, which is soon seen of nearly all."""
@@ -78,42 +108,31 @@ class SampleReference:
         """Robust z of the log of the sample's gradient norm; None as for the loss, and for a norm of zero."""
         if not math.isfinite(sample.grad_norm):
             return math.inf
-        value = log_or_none(sample.grad_norm)
-        if value is None:
+        value, domain = log_or_none(sample.grad_norm), self._domains.get(sample.domain)
+        if value is None or domain is None:
             return None
-        return self._z(
-            sample,
-            step,
-            value,
-            of=lambda known: log_or_none(known.grad_norm),
-            floor=lambda _: self._spec.sample_grad_norm_floor,
-        )
+        near = domain.nearest(sample.tokens, self._spec)
+        norms = [norm for norm in domain.others(domain.log_norms, near, (step, sample.sample_id)) if norm is not None]
+        return self._z(sample, step, value, norms, domain, near, floor=self._norm_floor)
 
     def _z(
         self,
         sample: SampleRecord,
         step: int,
         value: float,
+        others: list[float],
+        domain: _Domain,
+        near: slice,
         *,
-        of: Callable[[_Known], float | None],
         floor: Callable[[float], float],
     ) -> float | None:
-        near = self._nearest(sample, step)
-        values = sorted([figure for known in near if (figure := of(known)) is not None])
-        if len(values) < self._spec.min_samples:
+        if len(others) < self._spec.min_samples:
             return None
-        tokens = near[len(near) // 2].tokens
-        shortness = math.sqrt(max(1.0, tokens / max(1, sample.tokens)))
-        scale = scale_of_ordered(values, floor=floor(median_of(values)), trim_z=self._spec.trim_z)
+        tokens = domain.others(domain.tokens, near, (step, sample.sample_id))
+        shortness = math.sqrt(max(1.0, tokens[len(tokens) // 2] / max(1, sample.tokens)))
+        others.sort()
+        scale = scale_of_ordered(others, floor=floor(median_of(others)), trim_z=self._spec.trim_z)
         return scale.z(value) / shortness
-
-    def _nearest(self, sample: SampleRecord, step: int) -> list[_Known]:
-        """Clean samples of the domain nearest in length, without this one; in order of length."""
-        domain = self._domains.get(sample.domain)
-        if domain is None:
-            return []
-        near, place = domain.known[domain.nearest(sample.tokens, self._spec)], (step, sample.sample_id)
-        return [one for one in near if one.place != place] if place in domain.places else near
 
     def _is_ordinary(self, sample: SampleRecord, step: int, at_least: float) -> bool:
         """Whether more than half of the nearest losses are so close below this one, or above, that no z of `at_least`
@@ -121,10 +140,16 @@ class SampleReference:
         domain = self._domains.get(sample.domain)
         if domain is None or not math.isfinite(sample.loss):
             return False
-        losses = domain.losses[domain.nearest(sample.tokens, self._spec)]
+        near = domain.nearest(sample.tokens, self._spec)
         close = sample.loss - at_least * self._spec.sample_floor_nats * ORDINARY
-        others = sum(map(close.__lt__, losses)) - domain.places[step, sample.sample_id]
-        return 2 * others > len(losses)
+        own, half = len(domain.at.get((step, sample.sample_id), ())), (min(near.stop, len(domain)) - near.start) / 2
+        if bisect_right(domain.ordered_losses, close) < half - own:
+            return True  # so few of all are lower that it does not matter where they stand
+        higher: int = sum(map(close.__lt__, domain.losses[near]))
+        return higher - own > half
 
     def _loss_floor(self, loss: float) -> float:
         return max(self._spec.sample_floor_share * abs(loss), self._spec.sample_floor_nats)
+
+    def _norm_floor(self, _: float) -> float:
+        return self._spec.sample_grad_norm_floor

@@ -1,7 +1,7 @@
 """Median and robust spread: statistics that a few bad values cannot move."""
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ def scale_of(values: Iterable[float], *, floor: float, trim_z: float) -> Scale:
 def scale_of_ordered(ordered: Sequence[float], *, floor: float, trim_z: float) -> Scale:
     """`scale_of` values that stand in order of size already."""
     middle = median_of(ordered)
-    deviation = MAD_TO_SD * median_of(sorted([abs(value - middle) for value in ordered]))
+    deviation = MAD_TO_SD * _mad(ordered, middle)
     limit = middle + trim_z * max(deviation, floor)
     tail = UPPER_DECILE_TO_SD * (_ninth_decile(ordered[: bisect_right(ordered, limit)]) - middle)
     return Scale(median=middle, spread=max(max(deviation, tail) * (1 + SMALL_SAMPLE / len(ordered)), floor))
@@ -59,6 +59,30 @@ def median_of(ordered: Sequence[float]) -> float:
     """The median of values that stand in order of size."""
     half = len(ordered) // 2
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def _mad(ordered: Sequence[float], middle: float) -> float:
+    """The median distance from `middle`. The distances to either side of it are in order of size already."""
+    split, half = bisect_left(ordered, middle), len(ordered) // 2
+    upper = _distance(ordered, middle, split, half)
+    return upper if len(ordered) % 2 else (_distance(ordered, middle, split, half - 1) + upper) / 2
+
+
+def _distance(ordered: Sequence[float], middle: float, split: int, nearer: int) -> float:
+    """The distance from `middle` of the value that so many others are nearer than; those before `split` lie below."""
+    least, most = max(0, nearer - (len(ordered) - split)), min(nearer, split)
+    while least < most:  # how many of the nearer ones lie below
+        below = (least + most) // 2
+        if middle - ordered[split - 1 - below] < ordered[split + nearer - below - 1] - middle:
+            least = below + 1
+        else:
+            most = below
+    sides = []
+    if least < split:
+        sides.append(middle - ordered[split - 1 - least])
+    if split + nearer - least < len(ordered):
+        sides.append(ordered[split + nearer - least] - middle)
+    return min(sides)
 
 
 def _ninth_decile(ordered: Sequence[float]) -> float:
