@@ -142,11 +142,11 @@ class SampleReference:
             return False
         near = domain.nearest(sample.tokens, self._spec)
         close = sample.loss - at_least * self._spec.sample_floor_nats * ORDINARY
-        own, half = len(domain.at.get((step, sample.sample_id), ())), (min(near.stop, len(domain)) - near.start) / 2
+        own = len(domain.at.get((step, sample.sample_id), ()))
+        half: float = (min(near.stop, len(domain)) - near.start) / 2
         if bisect_right(domain.ordered_losses, close) < half - own:
             return True  # so few of all are lower that it does not matter where they stand
-        higher: int = sum(map(close.__lt__, domain.losses[near]))
-        return higher - own > half
+        return sum(map(close.__lt__, domain.losses[near])) - own > half
 
     def _loss_floor(self, loss: float) -> float:
         return max(self._spec.sample_floor_share * abs(loss), self._spec.sample_floor_nats)

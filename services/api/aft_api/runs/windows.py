@@ -4,11 +4,12 @@ from collections.abc import Collection
 from typing import cast
 
 from pydantic import TypeAdapter
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import Table, bindparam, case, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
 from aft_api.db.json_last import json_last
+from aft_api.db.json_without_samples import json_without_samples
 from aft_api.db.once import insert_once
 from aft_api.db.tables import WindowRow
 from aft_api.runs.commands import IS_TOLD
@@ -48,8 +49,14 @@ _COMPLETE = (
         ended_at=bindparam("at"),
     )
 )
+_RECORDED = WindowRow.result["metrics"]["steps"]
 _STEPS = (
-    select(WindowRow.result["metrics"]["steps"].as_string())
+    select(
+        case(
+            (WindowRow.end_step > bindparam("samples_from"), _RECORDED.as_string()),
+            else_=json_without_samples(_RECORDED),
+        )
+    )
     .where(
         WindowRow.run_id == bindparam("run_id"),
         WindowRow.generation == bindparam("generation"),
@@ -60,7 +67,7 @@ _STEPS = (
     .order_by(WindowRow.index)
 )
 _LAST_STEP = (
-    select(json_last(WindowRow.result["metrics"]["steps"]))
+    select(json_last(_RECORDED))
     .where(
         WindowRow.run_id == bindparam("run_id"),
         WindowRow.generation == bindparam("generation"),
@@ -176,16 +183,19 @@ async def checkpoint_steps(session: AsyncSession, run_id: str, schedule: Schedul
 
 
 async def lineage_steps(
-    session: AsyncSession, run_id: str, schedule: Schedule, *, before_step: int, at_least: int
+    session: AsyncSession, run_id: str, schedule: Schedule, *, before_step: int, at_least: int, samples_from: int = 0
 ) -> list[StepRecord]:
-    """The last steps before `before_step` on the schedule's lineage, oldest first, with their samples.
+    """The last steps before `before_step` on the schedule's lineage, oldest first; with their samples, but for windows
+    that ended before `samples_from`.
 
     Whole windows are read, back to the one that holds the first of `at_least` steps, or to the run's beginning.
     """
     first = before_step - at_least
     steps: list[StepRecord] = []
     for generation, reach in schedule.lineage(before_step):
-        where = {"run_id": run_id, "generation": generation, "reach": reach, "first": first}
+        where = {
+            "run_id": run_id, "generation": generation, "reach": reach, "first": first, "samples_from": samples_from,
+        }  # fmt: skip
         rows = await session.scalars(_STEPS, where)
         # As text, because pydantic reads JSON twice as fast as the driver and pydantic one after the other.
         recorded = [record for text in rows for record in STEPS.validate_json(text)]

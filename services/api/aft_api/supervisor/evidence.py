@@ -34,7 +34,7 @@ class Evidence:
 
 
 async def gather(ports: Ports, state: State) -> Evidence:
-    """The evidence on the last window."""
+    """The evidence on the last window; the samples of its past as far as rows are measured against them."""
     spec = await ports.spec(state["run_id"])
     window = await ports.window(state["window_id"])
     async with ports.store.reads() as session:
@@ -45,6 +45,7 @@ async def gather(ports: Ports, state: State) -> Evidence:
             window.schedule,
             before_step=state["step"],
             at_least=past + state["step"] - window.start_step,
+            samples_from=window.start_step - spec.detection.history_steps,
         )
     return Evidence(
         spec=spec,
