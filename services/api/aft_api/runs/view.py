@@ -9,11 +9,12 @@ from aft_api.db.json_last import json_last
 from aft_api.db.tables import RunRow, ScheduleRow, WindowRow
 from aft_api.runs.errors import RunNotFound
 from aft_api.runs.evaluations import list_evaluations
-from aft_api.runs.windows import last_step
+from aft_api.runs.windows import RECORDED, last_step
 from aft_api.workers.queue import place_in_queue
 from aft_contracts import (
     ENDED,
     ExportResult,
+    JobStatus,
     Problem,
     RunSpec,
     RunStatus,
@@ -36,17 +37,38 @@ _RUNNING = (
     .limit(1)
     .scalar_subquery()
 )
-_SEEN = select(RunRow, _SCHEDULE.label("schedule"), _RUNNING.label("running"))
+_COMMITTED = (
+    select(json_last(RECORDED))
+    .where(
+        WindowRow.run_id == RunRow.run_id,
+        WindowRow.generation == RunRow.generation,
+        WindowRow.status == JobStatus.COMMITTED,
+        WindowRow.end_step <= RunRow.step,
+    )
+    .order_by(WindowRow.index.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_SEEN = select(RunRow, _SCHEDULE.label("schedule"), _RUNNING.label("running"), _COMMITTED.label("committed"))
 _ONE = _SEEN.where(RunRow.run_id == bindparam("run_id"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Seen:
-    """A run's row, its schedule, and the last finished step of the window that is being trained."""
+    """A run's row, its schedule, and its last steps."""
 
     row: RunRow
     schedule: Schedule
     running: StepRecord | None
+    """The last finished one of the window that is being trained."""
+    committed: StepRecord | None
+    """The last one that was committed in the generation of the row."""
+
+    @property
+    def last(self) -> StepRecord | None:
+        """The last finished step, if it is among these: the run may have gone back since the row was written."""
+        generation, _ = self.schedule.lineage(self.row.step)[0]
+        return self.running or (self.committed if generation == self.row.generation else None)
 
 
 async def view_run(session: AsyncSession, run_id: str) -> RunView:
@@ -69,17 +91,18 @@ async def view_runs(session: AsyncSession, *, status: RunStatus | None, limit: i
     return [await _view(session, _seen(*found)) for found in (await session.execute(query)).all()]
 
 
-def _seen(row: RunRow, schedule: dict[str, object] | None, running: str | None) -> _Seen:
+def _seen(row: RunRow, schedule: dict[str, object] | None, running: str | None, committed: str | None) -> _Seen:
     return _Seen(
         row=row,
         schedule=Schedule.model_validate(schedule or {}),
         running=None if running is None else StepRecord.model_validate_json(running),
+        committed=None if committed is None else StepRecord.model_validate_json(committed),
     )
 
 
 async def _view(session: AsyncSession, seen: _Seen) -> RunView:
     row = seen.row
-    latest = seen.running or await last_step(session, row.run_id, seen.schedule, before_step=row.step)
+    latest = seen.last or await last_step(session, row.run_id, seen.schedule, before_step=row.step)
     return RunView(
         run_id=row.run_id,
         name=row.name,

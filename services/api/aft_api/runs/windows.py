@@ -49,12 +49,13 @@ _COMPLETE = (
         ended_at=bindparam("at"),
     )
 )
-_RECORDED = WindowRow.result["metrics"]["steps"]
+RECORDED = WindowRow.result["metrics"]["steps"]
+"""The steps of a window that was committed, as JSON."""
 _STEPS = (
     select(
         case(
-            (WindowRow.end_step > bindparam("samples_from"), _RECORDED.as_string()),
-            else_=json_without_samples(_RECORDED),
+            (WindowRow.end_step > bindparam("samples_from"), RECORDED.as_string()),
+            else_=json_without_samples(RECORDED),
         )
     )
     .where(
@@ -67,7 +68,7 @@ _STEPS = (
     .order_by(WindowRow.index)
 )
 _LAST_STEP = (
-    select(json_last(_RECORDED))
+    select(json_last(RECORDED))
     .where(
         WindowRow.run_id == bindparam("run_id"),
         WindowRow.generation == bindparam("generation"),
