@@ -1,4 +1,7 @@
-"""What endpoints are given; `app.py` puts it on the application's state."""
+"""What endpoints are given; `app.py` puts it on the application's state.
+
+Nothing here waits. The functions are async because FastAPI sends plain ones to a thread, for every request.
+"""
 
 from typing import Annotated, cast
 
@@ -18,47 +21,47 @@ from aft_api.supervisor.fleet import Fleet
 from aft_contracts import Role
 
 
-def get_store(request: Request) -> Store:
+async def get_store(request: Request) -> Store:
     """The business store."""
     return cast(Store, request.app.state.store)
 
 
-def get_clock(request: Request) -> Clock:
+async def get_clock(request: Request) -> Clock:
     """The wall clock."""
     return cast(Clock, request.app.state.clock)
 
 
-def get_fleet(request: Request) -> Fleet:
+async def get_fleet(request: Request) -> Fleet:
     """The drivers of this process."""
     return cast(Fleet, request.app.state.fleet)
 
 
-def get_stop(request: Request) -> Stop:
+async def get_stop(request: Request) -> Stop:
     """Whether the process is about to end."""
     return cast(Stop, request.app.state.stop)
 
 
-def get_settings(request: Request) -> Settings:
+async def get_settings(request: Request) -> Settings:
     """The process's settings."""
     return cast(Settings, request.app.state.settings)
 
 
-def get_answers(request: Request) -> Answers:
+async def get_answers(request: Request) -> Answers:
     """Answers to reviews from outside."""
     return cast(Answers, request.app.state.answers)
 
 
-def get_links(request: Request) -> Links | None:
+async def get_links(request: Request) -> Links | None:
     """Approve links; None when there is no secret to sign them."""
     return cast(Links | None, request.app.state.links)
 
 
-def get_slack_clicks(request: Request) -> SlackClicks:
+async def get_slack_clicks(request: Request) -> SlackClicks:
     """Clicks in Slack, acted upon."""
     return cast(SlackClicks, request.app.state.slack_clicks)
 
 
-def get_caller(
+async def get_caller(
     request: Request,
     x_aft_user: Annotated[str, Header(description="Who asks, where no token says so.", max_length=200)] = "local",
     x_aft_channel: Annotated[str, Header(description="Through what: api or cli.", pattern="^(api|cli)$")] = "api",

@@ -130,9 +130,12 @@ class _View:
 
     def high_places(self, *, from_step: int) -> Iterator[int]:
         """Places of the steps from `from_step` on that stand that far above the ones before them."""
+        lowest = min((one.excess for one in self.steps), default=0.0)
         for place in range(self.memory, len(self.steps)):
             one = self.steps[place]
-            if one.step < from_step or one.excess < self.factor * self.usual(place) or self.usual(place) <= 0:
+            if one.step < from_step or one.excess < self.factor * lowest:  # as nearly all are: no median is lower
+                continue
+            if one.excess < self.factor * self.usual(place) or self.usual(place) <= 0:
                 continue
             if one.rate >= self.factor * statistics.median(before.rate for before in self._before(place)):
                 yield place
