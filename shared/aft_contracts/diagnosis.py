@@ -77,8 +77,8 @@ class DiagnosisReport(Contract):
     replay_seconds: float = 0.0
     """What the evidence cost, in wall-clock time."""
     repair: Repair | None = None
-    """What was chosen to be done about it; null before that."""
+    """What was chosen to be done about it, by a human where one was asked and has agreed; null before that."""
     repair_state: RepairState | None = None
-    """What became of the repair; null for one that changed nothing, or that a human was asked about."""
+    """What became of the repair; null for one that changed nothing, and for a question that is not answered."""
     probation_ends_step: int | None = None
     """The step that the run must reach in good health for the repair to count as proven."""

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from aft_api.healing.detect import judge
-from aft_api.healing.opposed_rows import FEWEST_ROWS
+from aft_api.healing.opposed_rows import FEWEST_ROWS, find_opposed
+from aft_api.healing.reference import SampleReference
+from aft_api.healing.suspects import find_suspects
 from aft_contracts import AnomalyKind, StepRecord, Withheld
 
 PAST, WINDOW = 60, 10
@@ -75,22 +77,77 @@ def test_what_else_moves_loss_or_gradient_is_left_to_the_others(lab, spec, how) 
     assert opposed(judge(spoiled(data, history, **how), history, spec)) == {}
 
 
-def test_a_batch_of_a_row_or_two_says_nothing_of_all_rows(lab, spec) -> None:
-    told = {}
-    for rows in (FEWEST_ROWS - 1, FEWEST_ROWS):
-        data = Coupled(lab, 3, rows=rows)
-        history = data.run(0, PAST)
-        told[rows] = bool(opposed(judge(spoiled(data, history, up=2.5, down=1.2), history, spec)))
-    assert told == {FEWEST_ROWS - 1: False, FEWEST_ROWS: True}
+class Placed:
+    """Steps whose eight rows stand as far out as a test says, in robust deviations of loss and of gradient norm."""
+
+    def __init__(self, lab, spec) -> None:
+        self.lab, self.spec = lab, spec
+        self.history = Coupled(lab, 7).run(0, PAST)
+        self.spread = SampleReference(self.history, spec)
+
+    def step(self, ups, downs, **changes) -> StepRecord:
+        rows = tuple(
+            self.lab.sample(f"x{row}", loss=self._loss(up), grad_norm=0.0 if down is None else self._norm(down))
+            for row, (up, down) in enumerate(zip(ups, downs, strict=True))
+        )
+        odd = {"loss": 9.0, "grad_norm": 0.01}  # as the whole batch has it
+        return self.lab.of_rows(PAST, rows).model_copy(update=odd | changes)
+
+    def is_found(self, step: StepRecord) -> bool:
+        return bool(find_opposed([step], self.history, self.spread, self.spec))
+
+    def _loss(self, z: float) -> float:
+        low, high = (self.spread.loss_z(self.lab.sample("x", loss=loss), step=PAST) for loss in (3.0, 4.0))
+        return 3.0 + (z - low) / (high - low)
+
+    def _norm(self, z: float) -> float:
+        low, high = (
+            self.spread.grad_norm_z(self.lab.sample("x", grad_norm=float(np.exp(log))), step=PAST) for log in (0.0, 1.0)
+        )
+        return float(np.exp((z - low) / (high - low)))
 
 
-def test_rows_without_any_gradient_have_fallen_as_far_as_can_be(lab, spec) -> None:
-    data = Coupled(lab, 4)
+@pytest.mark.parametrize(
+    ("ups", "downs", "changes", "is_found"),
+    [
+        pytest.param([1.0] * 8, [-0.7] * 8, {}, True, id="2.83 up and 1.98 down"),
+        pytest.param([1.0] * 8, [-0.55] * 8, {}, False, id="4.4 together"),
+        pytest.param([0.75] * 8, [-1.0] * 8, {}, False, id="the losses alone are less than half the threshold"),
+        pytest.param([0.85] * 8, [-1.0] * 8, {}, True, id="and a little more"),
+        pytest.param([1.8] * 8, [-0.3] * 8, {}, False, id="gradients that have hardly fallen"),
+        pytest.param([1.8] * 8, [-0.4] * 8, {}, True, id="and that have"),
+        pytest.param([50.0] + [0.5] * 7, [-50.0] + [-0.3] * 7, {}, False, id="one row, however far out"),
+        pytest.param([1.0] * 8, [0.0] * 8, {}, False, id="ordinary gradients"),
+        pytest.param([1.0] * 8, [None] * 8, {}, True, id="no gradient at all"),
+        pytest.param([1.0] * 8, [-0.7] * 8, {"loss": 3.5}, False, id="a batch with an ordinary loss"),
+        pytest.param([1.0] * 8, [-0.7] * 8, {"grad_norm": 5.0}, False, id="a batch with a large gradient"),
+        pytest.param([2.0] * FEWEST_ROWS, [-2.0] * FEWEST_ROWS, {}, True, id="few rows"),
+        pytest.param([3.0] * (FEWEST_ROWS - 1), [-3.0] * (FEWEST_ROWS - 1), {}, False, id="too few rows"),
+    ],
+)
+def test_each_clause_of_the_rule_decides(lab, spec, ups, downs, changes, is_found) -> None:
+    placed = Placed(lab, spec)
+    assert placed.is_found(placed.step(ups, downs, **changes)) is is_found
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_damage_that_lasts_does_not_hide_in_its_own_reference(lab, spec, seed) -> None:
+    data = Coupled(lab, seed)
+    history = data.run(0, 40)
+    window = [data.step(step, up=0.6, down=0.4) for step in range(40, 50)]
+    assert opposed(judge(window, history, spec))
+
+
+def test_nobody_is_suspected_of_what_no_row_does(lab, spec) -> None:
+    data = Coupled(lab, 1)
     history = data.run(0, PAST)
-    window = spoiled(data, history, up=0.8)
-    dead = [row.model_copy(update={"grad_norm": 0.0}) for row in window[4].samples]
-    window[4] = lab.of_rows(PAST + 4, tuple(dead))
-    assert list(opposed(judge(window, history, spec))) == [PAST + 4]
+    window = spoiled(data, history, up=0.8, down=0.4)
+    rows = list(window[4].samples)
+    rows[0] = rows[0].model_copy(update={"loss": rows[0].loss + 3.0})
+    window[4] = window[4].model_copy(update={"samples": tuple(rows)})
+    alone, spike = lab.anomaly(PAST + 4, AnomalyKind.OPPOSED_ROWS), lab.anomaly(PAST + 4)
+    assert find_suspects([alone], window, history, spec) == ()
+    assert [one.sample_id for one in find_suspects([alone, spike], window, history, spec)] == [rows[0].sample_id]
 
 
 def test_it_is_silent_on_steps_that_a_human_skipped_and_before_it_is_armed(lab, spec) -> None:

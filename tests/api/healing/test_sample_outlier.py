@@ -46,7 +46,15 @@ def test_a_rare_row_is_called_out_only_where_its_gradient_bears_witness(lab, spe
     assert spec.sample_z < spec.outlier_z
     assert outliers(judge([rare], past, spec)) == {}
     assert outliers(judge([bad], past, spec)) == {80: ("x",)}
-    seen_twice = lab.of_rows(80, (at(spec.sample_z + 0.01).model_copy(update={"grad_norm": 100.0}),))
+    base = spread.grad_norm_z(lab.sample("x", grad_norm=1.0), step=80)
+    steep = spread.grad_norm_z(lab.sample("x", grad_norm=math.e), step=80)
+    assert base is not None
+    assert steep is not None
+    unheard, seen_twice = (
+        lab.of_rows(80, (at(spec.sample_z + 0.01).model_copy(update={"grad_norm": math.exp(log)}),))
+        for log in ((spec.outlier_z + side - base) / (steep - base) for side in (-0.01, 0.01))
+    )
+    assert outliers(judge([unheard], past, spec)) == {}
     [found] = [one for one in judge([seen_twice], past, spec) if one.kind is AnomalyKind.SAMPLE_OUTLIER]
     assert (found.sample_ids, found.threshold) == (("x",), spec.sample_z)
     loss_spike = lab.anomaly(80)

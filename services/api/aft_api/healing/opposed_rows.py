@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 from aft_api.healing.non_finite import is_finite
 from aft_api.healing.reference import SampleReference
@@ -14,6 +15,10 @@ FEWEST_ROWS = 4
 """Rows of a batch that say something about all of it; a row or two may be odd by themselves."""
 HIGH_SHARE = 0.9
 """Share of the clean steps whose batch loss is exceeded where rows are looked at one by one."""
+FALLEN = -1.0
+"""Gradients have fallen from here on: a standard deviation of what so many rows say together."""
+TRIM_Z = 2.0
+"""Clean steps further out say nothing of the usual spread: damage that lasts would hide itself in its own reference."""
 
 
 def find_opposed(
@@ -24,9 +29,9 @@ def find_opposed(
     up = sum(a_i) / sqrt(n) and down = sum(b_i) / sqrt(n), with a_i the robust z of a row's loss and b_i that of its log
     gradient norm, both within its domain and length (`SampleReference`) and bounded to +-3: Stouffer's sums (1949).
     score = (up - down) / max(1, the spread of that over clean steps) is an anomaly from `opposed_z` on, where the
-    losses alone make half of that. Hard rows, noise and a high rate raise loss and gradient together. An activation
-    that overwhelms all others raises the loss and leaves no path for a gradient: one wrong weight does that, and may
-    stay within the scatter of a batch's mean. (The rule is our own.)
+    losses alone make half of that, and down is -1 or less. Hard rows, noise and a high rate raise loss and gradient
+    together. An activation that overwhelms all others raises the loss and leaves no path for a gradient: one wrong
+    weight does that, and may stay within the scatter of a batch's mean. (The rule is our own.)
 
     Looked at are steps whose batch loss is among the highest tenth of the `clean` steps, oldest first, and whose
     gradient norm is not above their median, with four measured rows or more; silent until there are `min_steps` clean
@@ -51,11 +56,13 @@ def _judged(
     step: StepRecord, recent: Sequence[StepRecord], reference: SampleReference, spec: DetectionSpec
 ) -> Anomaly | None:
     rows = _Rows(step, reference)
-    if not rows.are_enough or rows.up < spec.opposed_z / 2 or rows.contrast < spec.opposed_z:
+    if not rows.are_enough or rows.up < spec.opposed_z / 2 or rows.down > FALLEN:
+        return None
+    if rows.contrast < spec.opposed_z:
         return None
     usual = [one.contrast for before in recent if (one := _Rows(before, reference)).are_enough]
     # How far rows agree by nature is the data's own.
-    score = rows.contrast / scale_of(usual, floor=1.0, trim_z=spec.trim_z).spread if usual else rows.contrast
+    score = rows.contrast / scale_of(usual, floor=1.0, trim_z=TRIM_Z).spread if usual else rows.contrast
     if score < spec.opposed_z:
         return None
     return Anomaly(
@@ -81,15 +88,20 @@ class _Rows:
         """Whether they say something about all of the batch."""
         return len(self._known) >= FEWEST_ROWS
 
-    @property
+    @cached_property
     def up(self) -> float:
         """How far their losses have risen."""
         return self._together(z for _, z in self._known)
 
+    @cached_property
+    def down(self) -> float:
+        """How far their gradients have risen, below zero where they have fallen."""
+        return self._together(self._pull(row) for row, _ in self._known)
+
     @property
     def contrast(self) -> float:
-        """How much further than their gradients."""
-        return self.up - self._together(self._pull(row) for row, _ in self._known)
+        """How much further the losses have risen than the gradients."""
+        return self.up - self.down
 
     def _pull(self, row: SampleRecord) -> float:
         if row.grad_norm == 0:

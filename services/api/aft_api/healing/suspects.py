@@ -25,9 +25,10 @@ def find_suspects(
     if it reaches half of that and leads the next by as much.
 
     Where even the most ordinary row of a batch scores half of `sample_z`, the model is far out, not the rows: what all
-    share is taken off each score, and a suspect must stand out by more than that.
+    share is taken off each score, and a suspect must stand out by more than that. Where a step's rows were found to be
+    opposed and nothing else, nobody is suspected: no row does that, and without one the others may be too few to say.
     """
-    named = {anomaly.step for anomaly in anomalies}
+    named = {anomaly.step for anomaly in anomalies if anomaly.kind is not AnomalyKind.OPPOSED_ROWS}
     reference = SampleReference(clean_steps((*history, *window), anomalies, spec), spec)
     suspects = [suspect for step in window if step.step in named for suspect in _of_step(step, reference, spec)]
     return tuple(sorted(suspects, key=lambda suspect: (-suspect.score, suspect.step, suspect.sample_id)))

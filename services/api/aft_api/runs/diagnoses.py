@@ -78,13 +78,13 @@ async def last_rate_repair(session: AsyncSession, run_id: str) -> RateRepair | N
 
 
 async def chosen_repair(session: AsyncSession, diagnosis_id: str) -> Repair | None:
-    """The repair that the planner chose, or None before it did."""
+    """The repair that the planner chose, or a human in its place; None before the planner did."""
     row = await session.get(DiagnosisRow, diagnosis_id)
     return None if row is None or row.repair is None else Repair.model_validate(row.repair)
 
 
 async def choose_repair(session: AsyncSession, diagnosis_id: str, repair: Repair, *, ends_step: int | None) -> None:
-    """Write which repair the planner chose, and the step at which its probation ends; None for one without."""
+    """Write which repair was chosen, and the step at which its probation ends; None for one without."""
     await session.execute(
         update(DiagnosisRow)
         .where(DiagnosisRow.diagnosis_id == diagnosis_id)

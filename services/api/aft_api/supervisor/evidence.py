@@ -34,7 +34,11 @@ class Evidence:
 
 
 async def gather(ports: Ports, state: State) -> Evidence:
-    """The evidence on the last window; the samples of its past as far as rows are measured against them."""
+    """The evidence on the last window.
+
+    Older steps of its past are without their samples, which rows are measured against only where so many of the later
+    steps were withheld or anomalous.
+    """
     spec = await ports.spec(state["run_id"])
     window = await ports.window(state["window_id"])
     async with ports.store.reads() as session:
@@ -45,7 +49,7 @@ async def gather(ports: Ports, state: State) -> Evidence:
             window.schedule,
             before_step=state["step"],
             at_least=past + state["step"] - window.start_step,
-            samples_from=window.start_step - spec.detection.history_steps,
+            samples_from=window.start_step - max(spec.detection.history_steps, spec.detection.stall_steps),
         )
     return Evidence(
         spec=spec,

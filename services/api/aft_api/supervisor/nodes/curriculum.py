@@ -14,7 +14,7 @@ from aft_api.supervisor.alarms import raise_alarms
 from aft_api.supervisor.evidence import gather
 from aft_api.supervisor.ports import Ports
 from aft_api.supervisor.scoring import score
-from aft_contracts import Anomaly, EventKind, RunSpec, SetMix, State
+from aft_contracts import Anomaly, EventKind, RepairKind, RunSpec, SetMix, State
 
 
 async def curriculum(state: State, runtime: Runtime[Ports]) -> State:
@@ -55,8 +55,9 @@ async def _fallen(ports: Ports, state: State, spec: RunSpec) -> tuple[Anomaly, .
 
 async def _give_rate_back(ports: Ports, state: State, spec: RunSpec) -> None:
     """Undo a repair's lower rate once the jump that it answered is over, so that the run does not crawl to its end."""
-    if not state.get("window_id") or (state.get("repair") or {}).get("lr_factor") is None:
-        return
+    made = state.get("repair") or {}
+    if not state.get("window_id") or (made.get("lr_factor") is None and made.get("kind") != RepairKind.ESCALATE):
+        return  # what a human agreed to instead of an escalation is on record
     async with ports.store.reads() as session:
         answered = await last_rate_repair(session, state["run_id"])
     if answered is None:
