@@ -70,6 +70,8 @@ class SimulatedWorker:
         self.transient_steps: set[int] = set()
         self.transient_loss = math.nan
         """The loss of such a step, which the guard refuses."""
+        self.rate_factors: dict[int, float] = {}
+        """What the learning rate of a step is multiplied by, against the plan."""
         self._struck: set[int] = set()
         self.strikes_again = 0
         """How often a transient step strikes again when it is trained anew; a replay never shows it."""
@@ -148,7 +150,7 @@ class SimulatedWorker:
             step=step,
             loss=loss,
             grad_norm=max((s.grad_norm for s in counted), default=0.0),
-            lr=1e-3 * (rate.scale if rate else 1.0),
+            lr=1e-3 * (rate.scale if rate else 1.0) * self.rate_factors.get(step, 1.0),
             clip_norm=schedule.clip_at(step) or 1.0,
             tokens=sum(sample.tokens for sample in samples),
             applied=withheld is None,

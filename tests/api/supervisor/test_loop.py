@@ -256,6 +256,21 @@ async def test_fault_that_a_replay_does_not_show_is_transient_and_blames_nobody(
     assert [branch["step"] for branch in run["schedule"]["branches"]] == [30]
 
 
+@pytest.mark.parametrize("is_asked", [False, True])
+async def test_rate_that_answered_a_jump_is_given_back_once_it_is_over(local_api: Api, is_asked: bool) -> None:
+    local_api.worker.rate_factors = dict.fromkeys(range(33, 52), 10.0)
+    level = {"steps": 80, "batch_size": 4, "learning_rate": 1e-3, "curve": "constant", "warmup_steps": 0}
+    run_id = await local_api.start(optim=level, repair={"ask_before_rollback": is_asked})
+    if is_asked:
+        await local_api.until(run_id, "waiting")
+        assert (await local_api.command(run_id, "resume", answer="approve")).status_code == 202
+    run = await local_api.until(run_id, "succeeded")
+    [report] = (await local_api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
+    assert (report["verdict"], report["repair"]["lr_factor"]) == ("optimisation", pytest.approx(0.1))
+    assert [rate["scale"] for rate in run["schedule"]["rates"]] == [pytest.approx(0.1), pytest.approx(1.0)]
+    assert len(await local_api.events(run_id, "rate_given_back")) == 1
+
+
 async def test_forgetting_changes_the_mix(local_api: Api) -> None:
     local_api.worker.held_out_loss = [3.0, 3.4, 3.0]
     run_id = await local_api.start(data=TWO_DOMAINS)
