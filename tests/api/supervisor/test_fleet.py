@@ -133,6 +133,35 @@ async def test_run_taken_from_ourselves_is_driven_on_by_one_drive(api: Api) -> N
     )
 
 
+async def test_renewal_that_does_not_let_itself_be_given_up_delays_nothing(
+    tmp_path: Path, worker: SimulatedWorker, worker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(tmp_path, None, worker_url).model_copy(update={"lease_s": 6.0})
+    worker.step_s = 0.1
+    given_up = []
+
+    async def stubborn(*_: object, **__: object) -> set[str]:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:  # as psycopg waits for a store that is away to confirm it
+            given_up.append(True)
+            await asyncio.sleep(8)
+            raise
+        raise AssertionError("it is given up before")
+
+    async with running_api(settings, worker) as api:
+        run_id = await api.start()
+        await until_training(api, run_id, windows=0)
+        fleet = api.app.state.fleet
+        monkeypatch.setattr("aft_api.supervisor.fleet.renew_leases", stubborn)
+        [drive] = fleet._drives.values()
+        async with asyncio.timeout(settings.lease_s + 5):
+            await asyncio.wait({drive.task})
+        assert asyncio.get_running_loop().time() <= drive.until_s
+        assert given_up
+        monkeypatch.undo()
+
+
 async def test_drive_is_stopped_before_its_lease_can_be_over_when_the_store_does_not_answer(
     tmp_path: Path, postgres_url: str, worker: SimulatedWorker, worker_url: str
 ) -> None:

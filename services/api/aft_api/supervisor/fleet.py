@@ -72,6 +72,8 @@ class Fleet:
     stop: Stop
     owner: str = field(default_factory=_new_owner)
     _drives: dict[str, Drive] = field(default_factory=dict)
+    _renewals: set[asyncio.Task[set[str]]] = field(default_factory=set)
+    """The one under way, and those that were given up and have not come to their end."""
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -109,6 +111,8 @@ class Fleet:
                 await self._drain()
                 keeping.cancel()
         finally:
+            if self._renewals:
+                await asyncio.wait(self._renewals, timeout=RELEASE_WITHIN_S)
             await self._release_all()
 
     async def _next_round(self, pause_s: float) -> None:
@@ -191,11 +195,22 @@ class Fleet:
         if not held:
             return True
         until_s = _now_s() + self._valid_s
+        renewal = asyncio.create_task(
+            renew_leases(self.store, self.owner, held, lease_s=self._valid_s), name="renewal of leases"
+        )
+        self._renewals.add(renewal)
+        renewal.add_done_callback(self._renewal_ended)
         try:
-            async with asyncio.timeout(within_s):
-                kept = await renew_leases(self.store, self.owner, held, lease_s=self._valid_s)
-        except (TimeoutError, *STORE_ERRORS) as error:
+            done, _ = await asyncio.wait({renewal}, timeout=within_s)
+            kept = renewal.result() if done else None
+        except STORE_ERRORS as error:
             log.warning("renewal_failed", error=f"{type(error).__name__}: {error}")
+            return False
+        finally:
+            # Not waited for: psycopg gives a store that is away ten seconds to confirm it, and leases end meanwhile.
+            renewal.cancel()
+        if kept is None:
+            log.warning("renewal_failed", error=f"no answer within {within_s:.1f} s")
             return False
         for run_id, token in held.items():
             drive = self._drives.get(run_id)
@@ -206,6 +221,11 @@ class Fleet:
             else:
                 self._cut_off(run_id, "lease_lost")
         return True
+
+    def _renewal_ended(self, renewal: asyncio.Task[set[str]]) -> None:
+        self._renewals.discard(renewal)
+        if not renewal.cancelled() and (error := renewal.exception()) is not None:
+            log.debug("renewal_ended", error=repr(error))  # told already, by whoever waited for it or gave it up
 
     def _cut_off_expiring(self, *, within_s: float) -> None:
         for run_id, drive in self._drives.items():
