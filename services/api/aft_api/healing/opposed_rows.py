@@ -6,15 +6,13 @@ from functools import cached_property
 
 from aft_api.healing.non_finite import is_finite
 from aft_api.healing.reference import SampleReference
-from aft_api.healing.robust import median_of, scale_of
+from aft_api.healing.robust import median_of, ninth_decile, scale_of
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, SampleRecord, StepRecord, Withheld
 
 MOST_OF_A_ROW = 3.0
 """Bound on each z of a row, so that one row, however far out, says little about all of them."""
 FEWEST_ROWS = 4
 """Rows of a batch that say something about all of it; a row or two may be odd by themselves."""
-HIGH_SHARE = 0.9
-"""Share of the clean steps whose batch loss is exceeded where rows are looked at one by one."""
 FALLEN = -1.0
 """Gradients have fallen from here on: a standard deviation of what so many rows say together."""
 TRIM_Z = 2.0
@@ -40,7 +38,7 @@ def find_opposed(
     recent = clean[-spec.history_steps :]
     if len(recent) < spec.min_steps:
         return ()
-    high = sorted(step.loss for step in recent)[int(HIGH_SHARE * len(recent))]
+    high = ninth_decile(sorted(step.loss for step in recent))
     usual = median_of(sorted(step.grad_norm for step in recent))
     armed_from = clean[spec.min_steps - 1].step + 1
     looked_at = (step for step in window if step.step >= armed_from and _is_odd(step, high=high, usual=usual))

@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
@@ -55,9 +55,9 @@ class _Domain:
         start = max(0, min(middle - wanted // 2, count - wanted))
         return slice(start, start + wanted)
 
-    def others(self, figures: list[T], near: slice, own: tuple[int, str]) -> list[T]:
+    def others(self, figures: Sequence[T], near: slice, own: tuple[int, str]) -> list[T]:
         """The figures of those near, without those of the sample itself."""
-        taken = figures[near]
+        taken = list(figures[near])
         for place in reversed(self.at.get(own, ())):
             if near.start <= place < near.start + len(taken):
                 del taken[place - near.start]
@@ -90,12 +90,7 @@ class SampleReference:
         """Robust z of the sample's loss; None while fewer than `min_samples` others of its domain are known."""
         if not math.isfinite(sample.loss):
             return math.inf
-        domain = self._domains.get(sample.domain)
-        if domain is None:
-            return None
-        near = domain.nearest(sample.tokens, self._spec)
-        losses = domain.others(domain.losses, near, (step, sample.sample_id))
-        return self._z(sample, step, sample.loss, losses, domain, near, floor=self._loss_floor)
+        return self._z(sample, step, sample.loss, of=lambda domain: domain.losses, floor=self._loss_floor)
 
     def standing_out(self, sample: SampleRecord, *, step: int, at_least: float) -> float | None:
         """The z of a loss that stands at least so far out; None for the others, which is soon seen of nearly all."""
@@ -108,29 +103,31 @@ class SampleReference:
         """Robust z of the log of the sample's gradient norm; None as for the loss, and for a norm of zero."""
         if not math.isfinite(sample.grad_norm):
             return math.inf
-        value, domain = log_or_none(sample.grad_norm), self._domains.get(sample.domain)
-        if value is None or domain is None:
+        value = log_or_none(sample.grad_norm)
+        if value is None:
             return None
-        near = domain.nearest(sample.tokens, self._spec)
-        norms = [norm for norm in domain.others(domain.log_norms, near, (step, sample.sample_id)) if norm is not None]
-        return self._z(sample, step, value, norms, domain, near, floor=self._norm_floor)
+        return self._z(
+            sample, step, value, of=lambda domain: domain.log_norms, floor=lambda _: self._spec.sample_grad_norm_floor
+        )
 
     def _z(
         self,
         sample: SampleRecord,
         step: int,
         value: float,
-        others: list[float],
-        domain: _Domain,
-        near: slice,
         *,
+        of: Callable[[_Domain], Sequence[float | None]],
         floor: Callable[[float], float],
     ) -> float | None:
+        domain = self._domains.get(sample.domain)
+        if domain is None:
+            return None
+        near, own = domain.nearest(sample.tokens, self._spec), (step, sample.sample_id)
+        others = sorted([figure for figure in domain.others(of(domain), near, own) if figure is not None])
         if len(others) < self._spec.min_samples:
             return None
-        tokens = domain.others(domain.tokens, near, (step, sample.sample_id))
+        tokens = domain.others(domain.tokens, near, own)
         shortness = math.sqrt(max(1.0, tokens[len(tokens) // 2] / max(1, sample.tokens)))
-        others.sort()
         scale = scale_of_ordered(others, floor=floor(median_of(others)), trim_z=self._spec.trim_z)
         return scale.z(value) / shortness
 
@@ -150,6 +147,3 @@ class SampleReference:
 
     def _loss_floor(self, loss: float) -> float:
         return max(self._spec.sample_floor_share * abs(loss), self._spec.sample_floor_nats)
-
-    def _norm_floor(self, _: float) -> float:
-        return self._spec.sample_grad_norm_floor

@@ -46,7 +46,7 @@ def scale_of_ordered(ordered: Sequence[float], *, floor: float, trim_z: float) -
     middle = median_of(ordered)
     deviation = MAD_TO_SD * _mad(ordered, middle)
     limit = middle + trim_z * max(deviation, floor)
-    tail = UPPER_DECILE_TO_SD * (_ninth_decile(ordered[: bisect_right(ordered, limit)]) - middle)
+    tail = UPPER_DECILE_TO_SD * (ninth_decile(ordered[: bisect_right(ordered, limit)]) - middle)
     return Scale(median=middle, spread=max(max(deviation, tail) * (1 + SMALL_SAMPLE / len(ordered)), floor))
 
 
@@ -85,5 +85,6 @@ def _distance(ordered: Sequence[float], middle: float, split: int, nearer: int) 
     return min(sides)
 
 
-def _ninth_decile(ordered: Sequence[float]) -> float:
+def ninth_decile(ordered: Sequence[float]) -> float:
+    """The value that nine in ten of those in order of size do not exceed."""
     return ordered[9 * len(ordered) // 10]

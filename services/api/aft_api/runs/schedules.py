@@ -1,6 +1,8 @@
 """Schedules: the run's course, version by version."""
 
-from sqlalchemy import bindparam, select
+from typing import Any
+
+from sqlalchemy import Select, SQLColumnExpression, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
@@ -8,13 +10,13 @@ from aft_api.db.once import insert_once
 from aft_api.db.tables import ScheduleRow
 from aft_contracts import Schedule
 
-LATEST = (
-    select(ScheduleRow.body)
-    .where(ScheduleRow.run_id == bindparam("of_run"))
-    .order_by(ScheduleRow.version.desc())
-    .limit(1)
-)
-"""The newest schedule of the run `of_run`; for statements that ask for more, too."""
+
+def newest_of(run_id: SQLColumnExpression[str]) -> Select[dict[str, Any]]:
+    """The body of a run's newest schedule; for statements that ask for more, too."""
+    return select(ScheduleRow.body).where(ScheduleRow.run_id == run_id).order_by(ScheduleRow.version.desc()).limit(1)
+
+
+LATEST = newest_of(bindparam("of_run"))
 
 
 async def latest_schedule(session: AsyncSession, run_id: str) -> Schedule:

@@ -6,15 +6,15 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.db.json_last import json_last
-from aft_api.db.tables import RunRow, ScheduleRow, WindowRow
+from aft_api.db.tables import RunRow, WindowRow
 from aft_api.runs.errors import RunNotFound
 from aft_api.runs.evaluations import list_evaluations
-from aft_api.runs.windows import RECORDED, last_step
+from aft_api.runs.schedules import newest_of
+from aft_api.runs.windows import last_step, last_step_of
 from aft_api.workers.queue import place_in_queue
 from aft_contracts import (
     ENDED,
     ExportResult,
-    JobStatus,
     Problem,
     RunSpec,
     RunStatus,
@@ -23,13 +23,6 @@ from aft_contracts import (
     StepRecord,
 )
 
-_SCHEDULE = (
-    select(ScheduleRow.body)
-    .where(ScheduleRow.run_id == RunRow.run_id)
-    .order_by(ScheduleRow.version.desc())
-    .limit(1)
-    .scalar_subquery()
-)
 _RUNNING = (
     select(json_last(WindowRow.progress))
     .where(WindowRow.run_id == RunRow.run_id, WindowRow.status.not_in(ENDED))
@@ -37,19 +30,12 @@ _RUNNING = (
     .limit(1)
     .scalar_subquery()
 )
-_COMMITTED = (
-    select(json_last(RECORDED))
-    .where(
-        WindowRow.run_id == RunRow.run_id,
-        WindowRow.generation == RunRow.generation,
-        WindowRow.status == JobStatus.COMMITTED,
-        WindowRow.end_step <= RunRow.step,
-    )
-    .order_by(WindowRow.index.desc())
-    .limit(1)
-    .scalar_subquery()
+_SEEN = select(
+    RunRow,
+    newest_of(RunRow.run_id).scalar_subquery().label("schedule"),
+    _RUNNING.label("running"),
+    last_step_of(RunRow.run_id, RunRow.generation, RunRow.step).scalar_subquery().label("committed"),
 )
-_SEEN = select(RunRow, _SCHEDULE.label("schedule"), _RUNNING.label("running"), _COMMITTED.label("committed"))
 _ONE = _SEEN.where(RunRow.run_id == bindparam("run_id"))
 
 
@@ -61,14 +47,8 @@ class _Seen:
     schedule: Schedule
     running: StepRecord | None
     """The last finished one of the window that is being trained."""
-    committed: StepRecord | None
-    """The last one that was committed in the generation of the row."""
-
-    @property
-    def last(self) -> StepRecord | None:
-        """The last finished step, if it is among these: the run may have gone back since the row was written."""
-        generation, _ = self.schedule.lineage(self.row.step)[0]
-        return self.running or (self.committed if generation == self.row.generation else None)
+    last: StepRecord | None
+    """The last finished one, unless the run has gone back since: then it must be looked for along the lineage."""
 
 
 async def view_run(session: AsyncSession, run_id: str) -> RunView:
@@ -91,13 +71,20 @@ async def view_runs(session: AsyncSession, *, status: RunStatus | None, limit: i
     return [await _view(session, _seen(*found)) for found in (await session.execute(query)).all()]
 
 
-def _seen(row: RunRow, schedule: dict[str, object] | None, running: str | None, committed: str | None) -> _Seen:
+def _seen(row: RunRow, body: dict[str, object] | None, running: str | None, committed: str | None) -> _Seen:
+    schedule = Schedule.model_validate(body or {})
+    generation, _ = schedule.lineage(row.step)[0]
+    under_way = _step(running)
     return _Seen(
         row=row,
-        schedule=Schedule.model_validate(schedule or {}),
-        running=None if running is None else StepRecord.model_validate_json(running),
-        committed=None if committed is None else StepRecord.model_validate_json(committed),
+        schedule=schedule,
+        running=under_way,
+        last=under_way or (_step(committed) if generation == row.generation else None),
     )
+
+
+def _step(text: str | None) -> StepRecord | None:
+    return None if text is None else StepRecord.model_validate_json(text)
 
 
 async def _view(session: AsyncSession, seen: _Seen) -> RunView:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import cast
 
 from pydantic import TypeAdapter
-from sqlalchemy import Table, bindparam, case, select, update
+from sqlalchemy import Select, SQLColumnExpression, Table, bindparam, case, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
@@ -49,13 +49,13 @@ _COMPLETE = (
         ended_at=bindparam("at"),
     )
 )
-RECORDED = WindowRow.result["metrics"]["steps"]
+_RECORDED = WindowRow.result["metrics"]["steps"]
 """The steps of a window that was committed, as JSON."""
 _STEPS = (
     select(
         case(
-            (WindowRow.end_step > bindparam("samples_from"), RECORDED.as_string()),
-            else_=json_without_samples(RECORDED),
+            (WindowRow.end_step > bindparam("samples_from"), _RECORDED.as_string()),
+            else_=json_without_samples(_RECORDED),
         )
     )
     .where(
@@ -67,23 +67,32 @@ _STEPS = (
     )
     .order_by(WindowRow.index)
 )
-_LAST_STEP = (
-    select(json_last(RECORDED))
-    .where(
-        WindowRow.run_id == bindparam("run_id"),
-        WindowRow.generation == bindparam("generation"),
-        WindowRow.status == JobStatus.COMMITTED,
-        WindowRow.end_step <= bindparam("reach"),
-    )
-    .order_by(WindowRow.index.desc())
-    .limit(1)
-)
 _PROGRESS = (
     select(WindowRow.progress)
     .where(WindowRow.run_id == bindparam("run_id"), WindowRow.status.not_in(ENDED))
     .order_by(WindowRow.index.desc())
     .limit(1)
 )
+
+
+def last_step_of(
+    run_id: SQLColumnExpression[str], generation: SQLColumnExpression[int], reach: SQLColumnExpression[int]
+) -> Select[str]:
+    """The last step, as JSON, that a generation of a run committed up to step `reach`."""
+    return (
+        select(json_last(_RECORDED))
+        .where(
+            WindowRow.run_id == run_id,
+            WindowRow.generation == generation,
+            WindowRow.status == JobStatus.COMMITTED,
+            WindowRow.end_step <= reach,
+        )
+        .order_by(WindowRow.index.desc())
+        .limit(1)
+    )
+
+
+_LAST_STEP = last_step_of(bindparam("run_id"), bindparam("generation"), bindparam("reach"))
 
 
 async def get_window(session: AsyncSession, window_id: str) -> WindowRow | None:
