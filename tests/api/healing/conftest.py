@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aft_api.healing.reference import SampleReference
 from aft_contracts import (
     Anomaly,
     AnomalyKind,
@@ -79,6 +80,24 @@ def of_rows(step: int, rows: tuple[SampleRecord, ...]) -> StepRecord:
     return make_step(step, loss=loss, grad_norm=norm, tokens=tokens, samples=rows)
 
 
+def _solved(at: Callable[[float], float | None], z: float) -> float:
+    """The figure that `at` gives a score of `z`, which grows by the same for each unit."""
+    low, high = at(0.0), at(1.0)
+    assert low is not None
+    assert high is not None
+    return (z - low) / (high - low)
+
+
+def loss_at(spread: SampleReference, z: float, *, step: int) -> float:
+    """The loss with which a sample stands `z` robust deviations out at `step`; far above zero, as losses are."""
+    return 3.0 + _solved(lambda more: spread.loss_z(make_sample("x", loss=3.0 + more), step=step), z)
+
+
+def grad_norm_at(spread: SampleReference, z: float, *, step: int) -> float:
+    """The same for its gradient norm, whose log is measured."""
+    return math.exp(_solved(lambda log: spread.grad_norm_z(make_sample("x", grad_norm=math.exp(log)), step=step), z))
+
+
 class Lab:
     """Everything a test builds records with."""
 
@@ -87,6 +106,8 @@ class Lab:
     anomaly = staticmethod(make_anomaly)
     suspect = staticmethod(make_suspect)
     of_rows = staticmethod(of_rows)
+    loss_at = staticmethod(loss_at)
+    grad_norm_at = staticmethod(grad_norm_at)
 
     def trainer(self, seed: int = 0, **changes: Any) -> Trainer:
         return Trainer(np.random.default_rng(seed), **changes)

@@ -9,20 +9,20 @@ from aft_api.healing.reference import SampleReference
 from aft_api.healing.suspects import find_suspects
 from aft_contracts import AnomalyKind, StepRecord, Withheld
 
-PAST, WINDOW = 60, 10
+PAST, WINDOW, ROWS = 60, 10, 8
 
 
 class Coupled:
     """Rows of one length whose losses and log gradient norms rise and fall together, as a model's do."""
 
-    def __init__(self, lab, seed: int, *, rows: int = 8, agreement: float = 0.7) -> None:
-        self.lab, self.rng, self.rows, self.agreement = lab, np.random.default_rng(seed), rows, agreement
+    def __init__(self, lab, seed: int, *, agreement: float = 0.7) -> None:
+        self.lab, self.rng, self.agreement = lab, np.random.default_rng(seed), agreement
 
     def step(self, number: int, *, up: float = 0.0, down: float = 0.0, of: int | None = None) -> StepRecord:
         """A step of which the first `of` rows, else all, lose `up` more and have gradients e^`down` times smaller."""
-        moved = self.rows if of is None else of
+        moved = ROWS if of is None else of
         rows = []
-        for row in range(self.rows):
+        for row in range(ROWS):
             shared, alone = self.rng.normal(size=2)
             pull = self.agreement * shared + np.sqrt(1 - self.agreement**2) * alone
             is_moved = row < moved
@@ -43,7 +43,7 @@ def opposed(found) -> dict[int, float]:
     return {one.step: one.score for one in found if one.kind is AnomalyKind.OPPOSED_ROWS}
 
 
-def spoiled(data: Coupled, history, **how) -> list[StepRecord]:
+def spoiled(data: Coupled, **how) -> list[StepRecord]:
     window = data.run(PAST, PAST + WINDOW)
     window[4] = data.step(PAST + 4, **how)
     return window
@@ -52,7 +52,7 @@ def spoiled(data: Coupled, history, **how) -> list[StepRecord]:
 def test_a_rise_through_all_rows_with_smaller_gradients_is_found_within_the_scatter_of_batches(lab, spec) -> None:
     data = Coupled(lab, 1)
     history = data.run(0, PAST)
-    window = spoiled(data, history, up=0.8, down=0.4)
+    window = spoiled(data, up=0.8, down=0.4)
     found = judge(window, history, spec)
     assert {one.kind for one in found} == {AnomalyKind.OPPOSED_ROWS}, "neither the batch nor a row stands out"
     [(step, score)] = opposed(found).items()
@@ -74,7 +74,7 @@ def test_a_rise_through_all_rows_with_smaller_gradients_is_found_within_the_scat
 def test_what_else_moves_loss_or_gradient_is_left_to_the_others(lab, spec, how) -> None:
     data = Coupled(lab, 2)
     history = data.run(0, PAST)
-    assert opposed(judge(spoiled(data, history, **how), history, spec)) == {}
+    assert opposed(judge(spoiled(data, **how), history, spec)) == {}
 
 
 class Placed:
@@ -87,7 +87,11 @@ class Placed:
 
     def step(self, ups, downs, **changes) -> StepRecord:
         rows = tuple(
-            self.lab.sample(f"x{row}", loss=self._loss(up), grad_norm=0.0 if down is None else self._norm(down))
+            self.lab.sample(
+                f"x{row}",
+                loss=self.lab.loss_at(self.spread, up, step=PAST),
+                grad_norm=0.0 if down is None else self.lab.grad_norm_at(self.spread, down, step=PAST),
+            )
             for row, (up, down) in enumerate(zip(ups, downs, strict=True))
         )
         odd = {"loss": 9.0, "grad_norm": 0.01}  # as the whole batch has it
@@ -96,31 +100,23 @@ class Placed:
     def is_found(self, step: StepRecord) -> bool:
         return bool(find_opposed([step], self.history, self.spread, self.spec))
 
-    def _loss(self, z: float) -> float:
-        low, high = (self.spread.loss_z(self.lab.sample("x", loss=loss), step=PAST) for loss in (3.0, 4.0))
-        return 3.0 + (z - low) / (high - low)
-
-    def _norm(self, z: float) -> float:
-        low, high = (
-            self.spread.grad_norm_z(self.lab.sample("x", grad_norm=float(np.exp(log))), step=PAST) for log in (0.0, 1.0)
-        )
-        return float(np.exp((z - low) / (high - low)))
-
 
 @pytest.mark.parametrize(
     ("ups", "downs", "changes", "is_found"),
     [
-        pytest.param([1.0] * 8, [-0.7] * 8, {}, True, id="2.83 up and 1.98 down"),
-        pytest.param([1.0] * 8, [-0.55] * 8, {}, False, id="4.4 together"),
-        pytest.param([0.75] * 8, [-1.0] * 8, {}, False, id="the losses alone are less than half the threshold"),
-        pytest.param([0.85] * 8, [-1.0] * 8, {}, True, id="and a little more"),
-        pytest.param([1.8] * 8, [-0.3] * 8, {}, False, id="gradients that have hardly fallen"),
-        pytest.param([1.8] * 8, [-0.4] * 8, {}, True, id="and that have"),
-        pytest.param([50.0] + [0.5] * 7, [-50.0] + [-0.3] * 7, {}, False, id="one row, however far out"),
-        pytest.param([1.0] * 8, [0.0] * 8, {}, False, id="ordinary gradients"),
-        pytest.param([1.0] * 8, [None] * 8, {}, True, id="no gradient at all"),
-        pytest.param([1.0] * 8, [-0.7] * 8, {"loss": 3.5}, False, id="a batch with an ordinary loss"),
-        pytest.param([1.0] * 8, [-0.7] * 8, {"grad_norm": 5.0}, False, id="a batch with a large gradient"),
+        pytest.param([1.0] * ROWS, [-0.7] * ROWS, {}, True, id="2.83 up and 1.98 down"),
+        pytest.param([1.0] * ROWS, [-0.55] * ROWS, {}, False, id="4.4 together"),
+        pytest.param([0.75] * ROWS, [-1.0] * ROWS, {}, False, id="the losses alone are less than half the threshold"),
+        pytest.param([0.85] * ROWS, [-1.0] * ROWS, {}, True, id="and a little more"),
+        pytest.param([1.8] * ROWS, [-0.3] * ROWS, {}, False, id="gradients that have hardly fallen"),
+        pytest.param([1.8] * ROWS, [-0.4] * ROWS, {}, True, id="and that have"),
+        pytest.param(
+            [50.0] + [0.5] * (ROWS - 1), [-50.0] + [-0.3] * (ROWS - 1), {}, False, id="one row, far out"
+        ),
+        pytest.param([1.0] * ROWS, [0.0] * ROWS, {}, False, id="ordinary gradients"),
+        pytest.param([1.0] * ROWS, [None] * ROWS, {}, True, id="no gradient at all"),
+        pytest.param([1.0] * ROWS, [-0.7] * ROWS, {"loss": 3.5}, False, id="a batch with an ordinary loss"),
+        pytest.param([1.0] * ROWS, [-0.7] * ROWS, {"grad_norm": 5.0}, False, id="a batch with a large gradient"),
         pytest.param([2.0] * FEWEST_ROWS, [-2.0] * FEWEST_ROWS, {}, True, id="few rows"),
         pytest.param([3.0] * (FEWEST_ROWS - 1), [-3.0] * (FEWEST_ROWS - 1), {}, False, id="too few rows"),
     ],
@@ -141,7 +137,7 @@ def test_damage_that_lasts_does_not_hide_in_its_own_reference(lab, spec, seed) -
 def test_nobody_is_suspected_of_what_no_row_does(lab, spec) -> None:
     data = Coupled(lab, 1)
     history = data.run(0, PAST)
-    window = spoiled(data, history, up=0.8, down=0.4)
+    window = spoiled(data, up=0.8, down=0.4)
     rows = list(window[4].samples)
     rows[0] = rows[0].model_copy(update={"loss": rows[0].loss + 3.0})
     window[4] = window[4].model_copy(update={"samples": tuple(rows)})
@@ -153,7 +149,7 @@ def test_nobody_is_suspected_of_what_no_row_does(lab, spec) -> None:
 def test_it_is_silent_on_steps_that_a_human_skipped_and_before_it_is_armed(lab, spec) -> None:
     data = Coupled(lab, 5)
     history = data.run(0, PAST)
-    window = spoiled(data, history, up=2.0, down=0.8)
+    window = spoiled(data, up=2.0, down=0.8)
     assert opposed(judge(window, history, spec))
     skipped = list(window)
     skipped[4] = window[4].model_copy(update={"withheld": Withheld.SKIPPED, "applied": False})

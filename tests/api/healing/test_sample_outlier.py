@@ -36,24 +36,15 @@ def test_a_rare_row_is_called_out_only_where_its_gradient_bears_witness(lab, spe
     past = [lab.of_rows(step, (lab.sample(f"r{step}", loss=3.0 + 0.01 * (step % 21)),)) for step in range(20, 80)]
     spread = SampleReference(past, spec)
 
-    def at(z: float) -> SampleRecord:
-        low, high = (spread.loss_z(lab.sample("x", loss=loss), step=80) for loss in (4.0, 5.0))
-        assert low is not None
-        assert high is not None
-        return lab.sample("x", loss=4.0 + (z - low) / (high - low))
+    def at(z: float, **changes: float) -> SampleRecord:
+        return lab.sample("x", loss=lab.loss_at(spread, z, step=80), **changes)
 
     rare, bad = (lab.of_rows(80, (at(spec.outlier_z + side),)) for side in (-0.01, 0.01))
     assert spec.sample_z < spec.outlier_z
     assert outliers(judge([rare], past, spec)) == {}
     assert outliers(judge([bad], past, spec)) == {80: ("x",)}
-    base = spread.grad_norm_z(lab.sample("x", grad_norm=1.0), step=80)
-    steep = spread.grad_norm_z(lab.sample("x", grad_norm=math.e), step=80)
-    assert base is not None
-    assert steep is not None
-    unheard, seen_twice = (
-        lab.of_rows(80, (at(spec.sample_z + 0.01).model_copy(update={"grad_norm": math.exp(log)}),))
-        for log in ((spec.outlier_z + side - base) / (steep - base) for side in (-0.01, 0.01))
-    )
+    steep = (lab.grad_norm_at(spread, spec.outlier_z + side, step=80) for side in (-0.01, 0.01))
+    unheard, seen_twice = (lab.of_rows(80, (at(spec.sample_z + 0.01, grad_norm=norm),)) for norm in steep)
     assert outliers(judge([unheard], past, spec)) == {}
     [found] = [one for one in judge([seen_twice], past, spec) if one.kind is AnomalyKind.SAMPLE_OUTLIER]
     assert (found.sample_ids, found.threshold) == (("x",), spec.sample_z)

@@ -1,25 +1,19 @@
 """The steps of a lineage as they are read for judging."""
 
-from datetime import UTC, datetime
-
 import pytest
 
 from aft_api.db.engine import Store
-from aft_api.runs.windows import complete_window, intend_window, lineage_steps
+from aft_api.runs.windows import lineage_steps
 from aft_contracts import (
     Branch,
-    CheckpointRef,
-    MetricsWindow,
     SampleRecord,
     Schedule,
     StepRecord,
-    WindowResult,
-    WindowSpec,
 )
 from tests.api.conftest import placed_run
+from tests.api.runs.commits import commit, window
 
 pytestmark = pytest.mark.anyio
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WINDOW_STEPS = 3
 
 
@@ -29,27 +23,6 @@ def _step(generation: int, step: int) -> StepRecord:
         step=step, loss=generation + step / 100, grad_norm=float("inf"), lr=1e-3, clip_norm=1.0, tokens=4, applied=True,
         seconds=0.1, samples=(row,),
     )  # fmt: skip
-
-
-async def _train(store: Store, run_id: str, generation: int, index: int, start: int) -> None:
-    end = start + WINDOW_STEPS
-    spec = WindowSpec(
-        window_id=f"{run_id}:{generation}:{index}", run_id=run_id, generation=generation, index=index,
-        start_step=start, num_steps=WINDOW_STEPS, schedule=Schedule(),
-    )  # fmt: skip
-    result = WindowResult(
-        window_id=spec.window_id,
-        start_step=start,
-        end_step=end,
-        metrics=MetricsWindow(
-            window_id=spec.window_id, steps=tuple(_step(generation, step) for step in range(start, end))
-        ),
-        checkpoint=CheckpointRef(generation=generation, step=end, uri="sim://", manifest_digest="0" * 64),
-        state_digest="0" * 64,
-    )
-    async with store.sessions.begin() as session:
-        await intend_window(session, spec, lambda: NOW)
-        await complete_window(session, spec.window_id, result, lambda: NOW)
 
 
 async def _read(store: Store, run_id: str, **how: int) -> list[tuple[float, int]]:
@@ -63,7 +36,8 @@ async def _read(store: Store, run_id: str, **how: int) -> list[tuple[float, int]
 async def test_whole_windows_are_read_along_the_branches_and_old_ones_without_samples(store: Store) -> None:
     run_id = await placed_run(store)
     for index, (generation, start) in enumerate(((0, 0), (0, 3), (0, 6), (1, 6), (1, 9))):
-        await _train(store, run_id, generation, index, start)
+        spec = window(run_id, generation, index, start, num_steps=WINDOW_STEPS)
+        await commit(store, spec, [_step(generation, step) for step in range(start, start + WINDOW_STEPS)])
     whole = [(step / 100, 1) for step in range(6)] + [(1 + step / 100, 1) for step in range(6, 12)]
     assert await _read(store, run_id, before_step=12, at_least=12) == whole
     assert await _read(store, run_id, before_step=12, at_least=7) == whole[3:]

@@ -1,7 +1,5 @@
 """A run's view: the last finished step, wherever on the lineage it was trained."""
 
-from datetime import UTC, datetime
-
 import pytest
 
 from aft_api.db.engine import Store
@@ -9,24 +7,21 @@ from aft_api.runs.errors import RunNotFound
 from aft_api.runs.repository import note_run
 from aft_api.runs.schedules import add_schedule
 from aft_api.runs.view import view_run, view_runs
-from aft_api.runs.windows import complete_window, intend_window, note_progress
+from aft_api.runs.windows import intend_window, note_progress
 from aft_contracts import (
     Branch,
-    CheckpointRef,
     JobStatus,
     JobView,
-    MetricsWindow,
     RunStatus,
     RunView,
     Schedule,
     StepRecord,
-    WindowResult,
     WindowSpec,
 )
 from tests.api.conftest import placed_run
+from tests.api.runs.commits import NOW, commit, window
 
 pytestmark = pytest.mark.anyio
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def _step(step: int, loss: float) -> StepRecord:
@@ -35,28 +30,8 @@ def _step(step: int, loss: float) -> StepRecord:
     )
 
 
-def _window(run_id: str, generation: int, index: int, start_step: int) -> WindowSpec:
-    return WindowSpec(
-        window_id=f"{run_id}:{generation}:{index}", run_id=run_id, generation=generation, index=index,
-        start_step=start_step, num_steps=2, schedule=Schedule(),
-    )  # fmt: skip
-
-
 async def _trained(store: Store, spec: WindowSpec, *losses: float) -> None:
-    steps = tuple(_step(spec.start_step + number, loss) for number, loss in enumerate(losses))
-    end = spec.start_step + len(losses)
-    result = WindowResult(
-        window_id=spec.window_id,
-        start_step=spec.start_step,
-        end_step=end,
-        metrics=MetricsWindow(window_id=spec.window_id, steps=steps),
-        checkpoint=CheckpointRef(generation=spec.generation, step=end, uri="sim://", manifest_digest="0" * 64),
-        state_digest="0" * 64,
-    )
-    async with store.sessions.begin() as session:
-        await intend_window(session, spec, lambda: NOW)
-        await complete_window(session, spec.window_id, result, lambda: NOW)
-        await note_run(session, spec.run_id, step=end, generation=spec.generation)
+    await commit(store, spec, [_step(spec.start_step + number, loss) for number, loss in enumerate(losses)])
 
 
 async def _seen(store: Store, run_id: str) -> RunView:
@@ -68,10 +43,10 @@ async def test_last_finished_step_is_shown_committed_or_not(store: Store) -> Non
     run_id = await placed_run(store)
     new = await _seen(store, run_id)
     assert (new.step, new.loss, new.grad_norm) == (0, None, None)
-    await _trained(store, _window(run_id, 0, 0, 0), 3.0, 2.5)
+    await _trained(store, window(run_id, 0, 0, 0), 3.0, 2.5)
     after = await _seen(store, run_id)
     assert (after.step, after.loss, after.grad_norm) == (2, 2.5, 1.25)
-    running = _window(run_id, 0, 1, 2)
+    running = window(run_id, 0, 1, 2)
     view = JobView(
         job_id=running.window_id, spec_hash="0" * 64, status=JobStatus.RUNNING,
         progress=(_step(2, 2.25), _step(3, float("nan"))),
@@ -87,21 +62,21 @@ async def test_last_finished_step_is_shown_committed_or_not(store: Store) -> Non
 
 async def test_run_that_was_rolled_back_shows_the_step_it_goes_on_from(store: Store) -> None:
     run_id = await placed_run(store)
-    await _trained(store, _window(run_id, 0, 0, 0), 3.0, 2.5)
-    await _trained(store, _window(run_id, 0, 1, 2), 9.0, 9.5)
+    await _trained(store, window(run_id, 0, 0, 0), 3.0, 2.5)
+    await _trained(store, window(run_id, 0, 1, 2), 9.0, 9.5)
     branched = Schedule(version=1, branches=(Branch(generation=1, step=2),))
     async with store.sessions.begin() as session:
         await add_schedule(session, run_id, branched, cause="repair", clock=lambda: NOW)
         await note_run(session, run_id, step=2, generation=1)
     back = await _seen(store, run_id)
     assert (back.step, back.loss, back.schedule) == (2, 2.5, branched)
-    await _trained(store, _window(run_id, 1, 2, 2), 2.4, 2.2)
+    await _trained(store, window(run_id, 1, 2, 2), 2.4, 2.2)
     assert (await _seen(store, run_id)).loss == 2.2
 
 
 async def test_list_shows_each_run_as_its_own_view_does(store: Store) -> None:
     run_ids = [await placed_run(store) for _ in range(2)]
-    await _trained(store, _window(run_ids[0], 0, 0, 0), 3.0, 2.5)
+    await _trained(store, window(run_ids[0], 0, 0, 0), 3.0, 2.5)
     async with store.reads() as session:
         listed = await view_runs(session, status=None, limit=10)
         none = await view_runs(session, status=RunStatus.FAILED, limit=10)
