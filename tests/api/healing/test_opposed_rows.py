@@ -110,9 +110,7 @@ class Placed:
         pytest.param([0.85] * ROWS, [-1.0] * ROWS, {}, True, id="and a little more"),
         pytest.param([1.8] * ROWS, [-0.3] * ROWS, {}, False, id="gradients that have hardly fallen"),
         pytest.param([1.8] * ROWS, [-0.4] * ROWS, {}, True, id="and that have"),
-        pytest.param(
-            [50.0] + [0.5] * (ROWS - 1), [-50.0] + [-0.3] * (ROWS - 1), {}, False, id="one row, far out"
-        ),
+        pytest.param([50.0] + [0.5] * (ROWS - 1), [-50.0] + [-0.3] * (ROWS - 1), {}, False, id="one row, far out"),
         pytest.param([1.0] * ROWS, [0.0] * ROWS, {}, False, id="ordinary gradients"),
         pytest.param([1.0] * ROWS, [None] * ROWS, {}, True, id="no gradient at all"),
         pytest.param([1.0] * ROWS, [-0.7] * ROWS, {"loss": 3.5}, False, id="a batch with an ordinary loss"),
