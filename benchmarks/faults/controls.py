@@ -109,9 +109,7 @@ class SmallBatches(Case):
     batch_size = 2
 
 
-CONTROLS = (Case, RareRows, HarderMix, ScheduleRestart, SmallBatches, HeavyTail)
-HARD_CONTROLS = (HardRareRows,)
-"""Reported apart: no loss tells them from a fault."""
+CONTROLS = (Case, RareRows, HarderMix, ScheduleRestart, SmallBatches, HeavyTail, HardRareRows)
 
 
 def _mixed(rows: list[Row], texts: Sequence[str], case: Case) -> list[Row]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.faults.case import Case
-from benchmarks.faults.cases import CONTROLS, FAULTS, HARD_CONTROLS, HARD_FAULTS
+from benchmarks.faults.cases import CONTROLS, FAULTS, HARD_FAULTS
 from benchmarks.faults.figures import FALSE_ALARMS, Losses, Measure, blamed, fault_measures, overall_measures
 from benchmarks.faults.intervals import by_seeds
 from benchmarks.faults.outcome import AFT, Outcome
@@ -19,10 +19,8 @@ class Comparison:
     outcomes: Sequence[Outcome]
     faults: Sequence[str]
     controls: Sequence[str]
-    hard_controls: Sequence[str]
-    """Cases that no loss tells from a fault; reported apart, as the next."""
     hard_faults: Sequence[str] = ()
-    """Cases that nothing in the run tells from one in order."""
+    """Cases that nothing in the run tells from one in order; reported apart."""
 
     @property
     def losses(self) -> Losses:
@@ -52,7 +50,6 @@ def comparison_of(outcomes: Sequence[Outcome]) -> Comparison:
         faults=[case.name for case in FAULTS],
         controls=[case.name for case in CONTROLS],
         hard_faults=[case.name for case in HARD_FAULTS],
-        hard_controls=[case.name for case in HARD_CONTROLS],
     )
 
 
@@ -80,10 +77,10 @@ def fill(report: Report, given: Comparison) -> None:
         runs = comparison.of(AFT, [fault])
         for measured in fault_measures(comparison.losses) if runs else ():
             _add(report, fault, measured, runs, is_goal=fault in comparison.faults)
-    for control in (*comparison.controls, *comparison.hard_controls):
+    for control in comparison.controls:
         runs = comparison.of(AFT, [control])
         if runs:
-            _add(report, f"control {control}", FALSE_ALARMS, runs, is_goal=control in comparison.hard_controls)
+            _add(report, f"control {control}", FALSE_ALARMS, runs, is_goal=False)
             report.add(f"control {control}", watched("rows_blamed"), sum(len(blamed(one)) for one in runs))
     for system in comparison.systems:
         if system not in (AFT, Rule.name) and AFT in comparison.systems:

@@ -162,7 +162,7 @@ def _fault(comparison: Comparison, runs: Sequence[Outcome], alone: Sequence[Outc
 
 def _controls(comparison: Comparison) -> str:
     rows = []
-    for control in (*comparison.controls, *comparison.hard_controls):
+    for control in comparison.controls:
         runs = comparison.of(AFT, [control])
         if runs:
             steps, armed = sum(one.steps for one in runs), sum(one.armed_steps for one in runs)

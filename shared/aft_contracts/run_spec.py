@@ -154,16 +154,26 @@ class DetectionSpec(Contract):
     """Batch loss this far above the clean median is an anomaly, and its update is withheld."""
     grad_norm_z: float = Field(default=7.0, gt=0)
     """Log of the batch gradient norm this far above the clean median is an anomaly, and its update is withheld."""
-    outlier_z: float = Field(default=8.0, gt=0)
-    """A sample's loss this far above the clean median of its domain is an anomaly by itself; `sample_z` is enough where
-    the log of its gradient norm stands this far out. Of a hundred thousand valid rows one or two stand 6 out in their
-    loss, and some in another language nearly 8."""
+    outlier_z: float = Field(default=10.0, gt=0)
+    """A sample's loss this far above the clean median of its domain is an anomaly by itself. Valid rows in another
+    language or in Base64 stand nearly as far out among chats, rows of random words 9 to 15."""
+    witness_z: float = Field(default=9.0, gt=0)
+    """Where the log of its gradient norm stands this far out, a loss that stands `sample_z` out is one as well."""
     sample_z: float = Field(default=6.0, gt=0)
     """A sample's loss or gradient norm this far above the clean median of its domain makes it a suspect, where its step
     is an anomaly."""
     opposed_z: float = Field(default=4.5, gt=0)
     """Losses of a batch's rows this far above the clean medians of their domains, together with gradient norms below
-    them, are an anomaly; of 19,360 valid batches none stood further out than 3.1."""
+    them, are an anomaly; of 19,360 valid batches none stood further out than 3.1. Half of it must be the losses' part,
+    …"""
+    opposed_fall_z: float = Field(default=1.0, ge=0)
+    """… and this much at least the gradients': a standard deviation of what so many rows say together."""
+    opposed_row_z: float = Field(default=3.0, gt=0)
+    """Largest part of a row in that, so that one row, however far out, says little about all of them."""
+    opposed_min_rows: int = Field(default=4, ge=2)
+    """Fewest rows that say something about their whole batch; one or two may be odd by themselves."""
+    opposed_trim_z: float = Field(default=2.0, gt=0)
+    """Clean steps this far out tell nothing about how far rows usually agree: damage that lasts would hide itself."""
     min_samples: int = Field(default=48, ge=8)
     """Clean samples of a domain before its sample detector arms."""
     sample_floor_nats: float = Field(default=0.1, gt=0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aft_api.healing.detect import judge
-from aft_api.healing.opposed_rows import FEWEST_ROWS, find_opposed
+from aft_api.healing.opposed_rows import find_opposed
 from aft_api.healing.reference import SampleReference
 from aft_api.healing.suspects import find_suspects
 from aft_contracts import AnomalyKind, StepRecord, Withheld
@@ -115,8 +115,8 @@ class Placed:
         pytest.param([1.0] * ROWS, [None] * ROWS, {}, True, id="no gradient at all"),
         pytest.param([1.0] * ROWS, [-0.7] * ROWS, {"loss": 3.5}, False, id="a batch with an ordinary loss"),
         pytest.param([1.0] * ROWS, [-0.7] * ROWS, {"grad_norm": 5.0}, False, id="a batch with a large gradient"),
-        pytest.param([2.0] * FEWEST_ROWS, [-2.0] * FEWEST_ROWS, {}, True, id="few rows"),
-        pytest.param([3.0] * (FEWEST_ROWS - 1), [-3.0] * (FEWEST_ROWS - 1), {}, False, id="too few rows"),
+        pytest.param([2.0] * 4, [-2.0] * 4, {}, True, id="few rows"),
+        pytest.param([3.0] * 3, [-3.0] * 3, {}, False, id="too few rows"),
     ],
 )
 def test_each_clause_of_the_rule_decides(lab, spec, ups, downs, changes, is_found) -> None:

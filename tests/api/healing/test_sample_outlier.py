@@ -40,10 +40,10 @@ def test_a_rare_row_is_called_out_only_where_its_gradient_bears_witness(lab, spe
         return lab.sample("x", loss=lab.loss_at(spread, z, step=80), **changes)
 
     rare, bad = (lab.of_rows(80, (at(spec.outlier_z + side),)) for side in (-0.01, 0.01))
-    assert spec.sample_z < spec.outlier_z
+    assert spec.sample_z < spec.witness_z < spec.outlier_z
     assert outliers(judge([rare], past, spec)) == {}
     assert outliers(judge([bad], past, spec)) == {80: ("x",)}
-    steep = (lab.grad_norm_at(spread, spec.outlier_z + side, step=80) for side in (-0.01, 0.01))
+    steep = (lab.grad_norm_at(spread, spec.witness_z + side, step=80) for side in (-0.01, 0.01))
     unheard, seen_twice = (lab.of_rows(80, (at(spec.sample_z + 0.01, grad_norm=norm),)) for norm in steep)
     assert outliers(judge([unheard], past, spec)) == {}
     [found] = [one for one in judge([seen_twice], past, spec) if one.kind is AnomalyKind.SAMPLE_OUTLIER]
@@ -67,7 +67,7 @@ def test_short_rows_are_granted_their_larger_spread(lab, spec) -> None:
     losses = lab.trainer(8).rng.normal(3.5, 0.5, 60).tolist()
     history = [lab.of_rows(step, (lab.sample(f"r{step}", loss=loss, tokens=64),)) for step, loss in enumerate(losses)]
     window = [
-        lab.of_rows(60 + row, (lab.sample(f"x{row}", loss=10.0, tokens=tokens),)) for row, tokens in enumerate((4, 64))
+        lab.of_rows(60 + row, (lab.sample(f"x{row}", loss=12.0, tokens=tokens),)) for row, tokens in enumerate((4, 64))
     ]
     assert outliers(judge(window, history, spec)) == {61: ("x1",)}
 

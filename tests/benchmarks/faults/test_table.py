@@ -20,8 +20,7 @@ def comparison(outcomes: Sequence[Outcome]) -> Comparison:
     return Comparison(
         outcomes=outcomes,
         faults=["garbage_tokens"],
-        controls=["clean"],
-        hard_controls=["hard_rare_rows"],
+        controls=["clean", "hard_rare_rows"],
         hard_faults=["rate_too_high_from_start"],
     )
 
@@ -94,14 +93,15 @@ def test_a_run_that_was_ended_is_told_beside_those_that_healed() -> None:
     assert value(report, PEER, "healed_within_1pct") == 0.5
 
 
-def test_an_alarm_on_a_hard_control_is_told_apart_and_is_a_miss() -> None:
+def test_an_alarm_on_a_control_is_a_miss_and_told_by_its_name() -> None:
     hard = outcome(case="hard_rare_rows", first_step=None, harmed_after=None, verdict=None, culprits=())
     peer = outcome(case="hard_rare_rows", system=PEER, alarms=(), first_step=None, culprits=())
     alone = outcome(case="hard_rare_rows", system="no supervision", alarms=(), first_step=None, culprits=())
     report = filled([*runs(0), hard, peer, alone])
-    assert value(report, "aft", "false_alarms_per_10k") == 0
+    assert value(report, "aft", "false_alarms_per_10k") == 1 / 352 * 10_000
     assert value(report, "control hard_rare_rows", "rows_blamed") == 1
-    assert [row.case for row in report.misses] == ["control hard_rare_rows"]
+    assert value(report, "control clean", "rows_blamed") == 0
+    assert [row.figure.name for row in report.misses] == ["false_alarms_per_10k", "false_alarms_per_10k_lead"]
 
 
 def test_tables_tell_what_the_outcomes_do(tmp_path: Path) -> None:

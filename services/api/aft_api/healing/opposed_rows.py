@@ -9,15 +9,6 @@ from aft_api.healing.reference import SampleReference
 from aft_api.healing.robust import median_of, ninth_decile, scale_of
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, SampleRecord, StepRecord, Withheld
 
-MOST_OF_A_ROW = 3.0
-"""Bound on each z of a row, so that one row, however far out, says little about all of them."""
-FEWEST_ROWS = 4
-"""Rows of a batch that say something about all of it; a row or two may be odd by themselves."""
-FALLEN = -1.0
-"""Gradients have fallen from here on: a standard deviation of what so many rows say together."""
-TRIM_Z = 2.0
-"""Clean steps further out say nothing of the usual spread: damage that lasts would hide itself in its own reference."""
-
 
 def find_opposed(
     window: Iterable[StepRecord], clean: Sequence[StepRecord], reference: SampleReference, spec: DetectionSpec
@@ -25,15 +16,16 @@ def find_opposed(
     """An anomaly for each step of `window` whose rows lose more than they should and pull less.
 
     up = sum(a_i) / sqrt(n) and down = sum(b_i) / sqrt(n), with a_i the robust z of a row's loss and b_i that of its log
-    gradient norm, both within its domain and length (`SampleReference`) and bounded to +-3: Stouffer's sums (1949).
+    gradient norm, both within its domain and length (`SampleReference`) and bounded to +-`opposed_row_z`: Stouffer's
+    sums (1949).
     score = (up - down) / max(1, the spread of that over clean steps) is an anomaly from `opposed_z` on, where the
-    losses alone make half of that, and down is -1 or less. Hard rows, noise and a high rate raise loss and gradient
-    together. An activation that overwhelms all others raises the loss and leaves no path for a gradient: one wrong
-    weight does that, and may stay within the scatter of a batch's mean. (The rule is our own.)
+    losses alone make half of that, and down is -`opposed_fall_z` or less. Hard rows, noise and a high rate raise loss
+    and gradient together. An activation that overwhelms all others raises the loss and leaves no path for a gradient:
+    one wrong weight does that, and may stay within the scatter of a batch's mean. (The rule is our own.)
 
     Looked at are steps whose batch loss is among the highest tenth of the `clean` steps, oldest first, and whose
-    gradient norm is not above their median, with four measured rows or more; silent until there are `min_steps` clean
-    steps before.
+    gradient norm is not above their median, with `opposed_min_rows` measured rows or more; silent until there are
+    `min_steps` clean steps before.
     """
     recent = clean[-spec.history_steps :]
     if len(recent) < spec.min_steps:
@@ -53,14 +45,14 @@ def _is_odd(step: StepRecord, *, high: float, usual: float) -> bool:
 def _judged(
     step: StepRecord, recent: Sequence[StepRecord], reference: SampleReference, spec: DetectionSpec
 ) -> Anomaly | None:
-    rows = _Rows(step, reference)
-    if not rows.are_enough or rows.up < spec.opposed_z / 2 or rows.down > FALLEN:
+    rows = _Rows(step, reference, spec)
+    if not rows.are_enough or rows.up < spec.opposed_z / 2 or rows.down > -spec.opposed_fall_z:
         return None
     if rows.contrast < spec.opposed_z:
         return None
-    usual = [one.contrast for before in recent if (one := _Rows(before, reference)).are_enough]
+    usual = [one.contrast for before in recent if (one := _Rows(before, reference, spec)).are_enough]
     # How far rows agree by nature is the data's own.
-    score = rows.contrast / scale_of(usual, floor=1.0, trim_z=TRIM_Z).spread if usual else rows.contrast
+    score = rows.contrast / scale_of(usual, floor=1.0, trim_z=spec.opposed_trim_z).spread if usual else rows.contrast
     if score < spec.opposed_z:
         return None
     return Anomaly(
@@ -76,15 +68,15 @@ def _judged(
 class _Rows:
     """A step's rows that have something to be measured against, and what they say together."""
 
-    def __init__(self, step: StepRecord, reference: SampleReference) -> None:
-        self._step, self._reference = step.step, reference
+    def __init__(self, step: StepRecord, reference: SampleReference, spec: DetectionSpec) -> None:
+        self._step, self._reference, self._spec = step.step, reference, spec
         scored = ((row, reference.loss_z(row, step=step.step)) for row in step.samples if row.tokens > 0)
         self._known = [(row, z) for row, z in scored if z is not None]
 
     @property
     def are_enough(self) -> bool:
         """Whether they say something about all of the batch."""
-        return len(self._known) >= FEWEST_ROWS
+        return len(self._known) >= self._spec.opposed_min_rows
 
     @cached_property
     def up(self) -> float:
@@ -108,4 +100,5 @@ class _Rows:
 
     def _together(self, scores: Iterable[float]) -> float:
         """Stouffer's sum."""
-        return sum(max(-MOST_OF_A_ROW, min(MOST_OF_A_ROW, z)) for z in scores) / math.sqrt(len(self._known))
+        most = self._spec.opposed_row_z
+        return sum(max(-most, min(most, z)) for z in scores) / math.sqrt(len(self._known))

@@ -11,7 +11,7 @@ def find_outliers(window: Iterable[StepRecord], reference: SampleReference, spec
 
     A sample stands out where the robust z of its loss, (x - median) / spread over clean rows of its domain and length,
     reaches `outlier_z` (Iglewicz & Hoaglin, 1993; see `SampleReference` for the scaling by length), or with a loss that
-    is not finite. `sample_z` is enough where the log of its gradient norm stands `outlier_z` out: that is a second
+    is not finite. `sample_z` is enough where the log of its gradient norm stands `witness_z` out: that is a second
     witness, and where there is none, nothing but the one figure says that something is wrong. The anomaly names every
     such sample of its step, worst first, and carries the worst one's figures.
     """
@@ -45,4 +45,4 @@ def _score(sample: SampleRecord, step: int, reference: SampleReference, spec: De
     if score is None or score >= spec.outlier_z:
         return score
     witness = reference.grad_norm_z(sample, step=step)
-    return score if witness is not None and witness >= spec.outlier_z else None
+    return score if witness is not None and witness >= spec.witness_z else None
