@@ -13,7 +13,7 @@ import psycopg_pool
 from sqlalchemy import ColumnElement, Connection, Double, Engine, event, literal_column
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DisconnectionError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -26,13 +26,17 @@ PING_AFTER_S = 1.0
 """A connection that stood idle for so long is tried before it is used; one that breaks sooner means a store away."""
 PLAIN_WRITES = {"synchronize_session": False}
 """What an UPDATE changes is read anew where it is needed; looking for it among loaded rows takes as long."""
-JSON: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
+    "hide_parameters": True,
     "json_serializer": lambda value: orjson.dumps(value).decode(),
     "json_deserializer": orjson.loads,
 }
-"""A window's result is tens of kilobytes of JSON: the standard library would take a thirtieth of a cycle for it."""
+"""An error's trace in the log does not say what was to be written, which may be somebody's text. A window's result is
+tens of kilobytes of JSON: the standard library would take a thirtieth of a cycle for it."""
 STORE_ERRORS = (SQLAlchemyError, psycopg.Error, psycopg_pool.PoolTimeout, sqlite3.Error)
 """What a store that is away raises: the work is put down and taken up again, no run fails for it."""
+STORE_REFUSALS = (DataError, IntegrityError, psycopg.DataError, psycopg.IntegrityError)
+"""What a store raises that is there and will not have what it is given: it says the same each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +84,7 @@ def open_store(
     """
     url = business_url(database_url, data_dir)
     if url.startswith("sqlite"):
-        engine = create_async_engine(url, **JSON)
+        engine = create_async_engine(url, **OPTIONS)
         event.listen(engine.sync_engine, "connect", _configure_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_immediate)
     else:
@@ -90,7 +94,7 @@ def open_store(
             max_overflow=0,
             pool_timeout=QUEUE_S,
             connect_args={"connect_timeout": 10, "options": idle_limit(most_idle_s)},
-            **JSON,
+            **OPTIONS,
         )
         event.listen(engine.sync_engine, "checkout", _ping_if_idle(engine.sync_engine))
     event.listen(engine.sync_engine, "begin", check_fence)

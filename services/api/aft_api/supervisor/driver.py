@@ -9,10 +9,11 @@ import structlog
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command as Continue
 from langgraph.types import StateSnapshot
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.artifacts import Artifacts
-from aft_api.db.engine import STORE_ERRORS
+from aft_api.db.engine import STORE_ERRORS, STORE_REFUSALS
 from aft_api.db.fence import LeaseLost
 from aft_api.db.tables import RunRow
 from aft_api.notify.outbox import announce, announce_withdrawn
@@ -106,12 +107,14 @@ class Driver:
                     if not await self._advance():
                         return
                 tries = 0
-            except (LeaseLost, Stopped, *STORE_ERRORS):
+            except (LeaseLost, Stopped):
                 raise
             except RunFailed as failure:
                 await self._fail(failure.problem)
                 return
             except Exception as error:
+                if isinstance(error, STORE_ERRORS) and not isinstance(error, STORE_REFUSALS):
+                    raise
                 tries += 1
                 log.exception("cycle_failed", run_id=self.run_id, attempt=tries)
                 if tries >= MOST_TRIES:
@@ -314,11 +317,13 @@ class Driver:
 
 
 def _internal_problem(error: Exception) -> Problem:
+    # Of the store's own words the first line: not the statement, nor the row that it would have written.
+    said = str(error.orig).partition("\n")[0] if isinstance(error, DBAPIError) else error
     return Problem(
         title="The supervisor met an error it does not know.",
         status=500,
         code="internal_error",
-        detail=f"{type(error).__name__}: {error}. The API's log has the trace; what was trained is kept.",
+        detail=f"{type(error).__name__}: {said}. The API's log has the trace; what was trained is kept.",
     )
 
 
