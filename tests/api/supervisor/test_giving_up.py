@@ -13,7 +13,8 @@ from tests.api.conftest import Api
 
 pytestmark = pytest.mark.anyio
 SECRET = "what a row of the data says"
-REFUSED = DataError("INSERT …", {"body": SECRET}, psycopg.DataError("unsupported Unicode escape sequence"))
+REFUSAL = "unsupported Unicode escape sequence"
+REFUSED = DataError("INSERT …", {"body": SECRET}, psycopg.DataError(f"{REFUSAL}\nCONTEXT: {SECRET}"))
 AWAY = OperationalError("INSERT …", {}, psycopg.OperationalError("the connection is lost"))
 
 
@@ -42,9 +43,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch):
     ("error", "says"),
     [
         pytest.param(KeyError("lost"), "KeyError: 'lost'", id="ours"),
-        pytest.param(
-            REFUSED, "DataError: unsupported Unicode escape sequence", id="the store refuses what it is given"
-        ),
+        pytest.param(REFUSED, f"DataError: {REFUSAL}", id="the store refuses what it is given"),
     ],
 )
 async def test_an_error_that_stays_ends_the_run_after_three_tries_and_says_so(api: Api, breaking, error, says) -> None:
