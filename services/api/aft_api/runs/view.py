@@ -10,10 +10,9 @@ from aft_api.db.tables import RunRow, WindowRow
 from aft_api.runs.errors import RunNotFound
 from aft_api.runs.evaluations import list_evaluations
 from aft_api.runs.schedules import newest_of
-from aft_api.runs.windows import last_step, last_step_of
+from aft_api.runs.windows import last_step, last_step_of, of_window_under_way
 from aft_api.workers.queue import place_in_queue
 from aft_contracts import (
-    ENDED,
     ExportResult,
     Problem,
     RunSpec,
@@ -23,17 +22,10 @@ from aft_contracts import (
     StepRecord,
 )
 
-_RUNNING = (
-    select(json_last(WindowRow.progress))
-    .where(WindowRow.run_id == RunRow.run_id, WindowRow.status.not_in(ENDED))
-    .order_by(WindowRow.index.desc())
-    .limit(1)
-    .scalar_subquery()
-)
 _SEEN = select(
     RunRow,
     newest_of(RunRow.run_id).scalar_subquery().label("schedule"),
-    _RUNNING.label("running"),
+    of_window_under_way(json_last(WindowRow.progress), RunRow.run_id).scalar_subquery().label("running"),
     last_step_of(RunRow.run_id, RunRow.generation, RunRow.step).scalar_subquery().label("committed"),
 )
 _ONE = _SEEN.where(RunRow.run_id == bindparam("run_id"))

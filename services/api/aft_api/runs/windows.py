@@ -1,10 +1,10 @@
 """Windows: intended before they are dispatched, completed once, read along a lineage."""
 
 from collections.abc import Collection
-from typing import cast
+from typing import TypeVar, cast
 
 from pydantic import TypeAdapter
-from sqlalchemy import Select, SQLColumnExpression, Table, bindparam, case, select, update
+from sqlalchemy import Select, SQLColumnExpression, String, Table, bindparam, case, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
@@ -26,6 +26,7 @@ from aft_contracts import (
     digest_of,
 )
 
+T = TypeVar("T")
 STEPS: TypeAdapter[tuple[StepRecord, ...]] = TypeAdapter(tuple[StepRecord, ...])
 
 # Built once, because SQLAlchemy takes as long to build a statement as to send it.
@@ -67,12 +68,19 @@ _STEPS = (
     )
     .order_by(WindowRow.index)
 )
-_PROGRESS = (
-    select(WindowRow.progress)
-    .where(WindowRow.run_id == bindparam("run_id"), WindowRow.status.not_in(ENDED))
-    .order_by(WindowRow.index.desc())
-    .limit(1)
-)
+
+
+def of_window_under_way(what: SQLColumnExpression[T], run_id: SQLColumnExpression[str]) -> Select[T]:
+    """A fact of the window that a run trains."""
+    return (
+        select(what)
+        .where(WindowRow.run_id == run_id, WindowRow.status.not_in(ENDED))
+        .order_by(WindowRow.index.desc())
+        .limit(1)
+    )
+
+
+_PROGRESS = of_window_under_way(WindowRow.progress, bindparam("run_id", type_=String()))
 
 
 def last_step_of(
