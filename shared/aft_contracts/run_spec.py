@@ -144,7 +144,8 @@ class WindowPolicy(Contract):
 
 class DetectionSpec(Contract):
     """When a step is called anomalous. All z are robust: the distance to the median of n clean values in units of their
-    spread, max(1.4826 * MAD, (ninth decile - median) / 1.2816) * (1 + 5 / n), which is never below a floor."""
+    spread, max(1.4826 * MAD, (ninth decile - median) / 1.2816) * (1 + 5 / n), for rows the upper semi-deviation
+    * (1 + 5 / n), which is never below a floor."""
 
     min_steps: int = Field(default=16, ge=4)
     """Clean steps before the batch detectors arm."""
@@ -195,7 +196,7 @@ class DetectionSpec(Contract):
     """Smallest spread of the log of the batch gradient norm that is believed: no norm below e^(7 * 0.3) = 8 times the
     usual one is a spike, for the clip takes it."""
     trim_z: float = Field(default=6.0, gt=0)
-    """Clean values this many 1.4826 * MAD above their median are left out of the ninth decile of every spread."""
+    """Clean values this many 1.4826 * MAD above their median are left out of every spread's upper part."""
     max_rejections: int = Field(default=8, ge=1)
     """Updates withheld in a row before the guard accepts the new level and learns it."""
     cusum_drift: float = Field(default=0.75, ge=0)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from aft_api.healing.reference import SampleReference
-from aft_api.healing.robust import scale_of
 
 BAD = 9.0
 
@@ -26,11 +25,13 @@ def rows_of(lab, step: int, losses, tokens: int, domain: str = "chat"):
     )
 
 
-def test_among_rows_of_one_length_it_is_the_robust_z_of_all_of_them(lab, spec) -> None:
+def test_among_rows_of_one_length_it_is_the_distance_in_upper_semi_deviations(lab, spec) -> None:
     losses = np.random.default_rng(1).gumbel(3.5, 0.6, 101)
     known = SampleReference([rows_of(lab, 0, losses, 64)], all_of(spec))
-    scale = scale_of(losses, floor=spec.sample_floor_nats, trim_z=spec.trim_z)
-    assert known.loss_z(lab.sample("x", loss=BAD, tokens=64), step=1) == pytest.approx(scale.z(BAD))
+    above = losses[losses > np.median(losses)] - np.median(losses)
+    spread = np.sqrt(np.mean(above**2)) * (1 + 5 / 101)
+    expected = (BAD - np.median(losses)) / spread
+    assert known.loss_z(lab.sample("x", loss=BAD, tokens=64), step=1) == pytest.approx(expected)
 
 
 def test_a_quarter_of_the_tokens_halves_the_z(lab, spec) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
-from aft_api.healing.robust import log_or_none, median_of, scale_of
+from aft_api.healing.robust import log_or_none, median_of, upper_spread_of
 from aft_api.healing.robust_z import ORDINARY
 from aft_contracts import DetectionSpec, SampleRecord, StepRecord
 
@@ -90,7 +90,7 @@ class _Domain:
         left: list[float] = []
         for start in range(0, len(self), size):
             left += self._left(figures, slice(start, start + size))
-        return scale_of(left, floor=floor, trim_z=self._spec.trim_z).spread if left else floor
+        return upper_spread_of(left, floor=floor, trim_z=self._spec.trim_z) if left else floor
 
     def _left(self, figures: Sequence[float | None], block: slice) -> list[float]:
         """What a block's figures differ by from the median of those about as long as its middle row."""
@@ -115,9 +115,10 @@ class SampleReference:
     and short answers vary more. The median is that of the share `nearest_share` of its domain that is nearest in
     length, `nearest_samples` at most. A small share would follow length more closely, but bad rows tend to be of one
     length: one in ten of a domain may be four in ten of the nearest quarter, and then they are their own norm. The
-    spread is `robust.scale_of` what all rows of the domain differ by from the median of those about as long as they,
-    scaled by length likewise: of 256 rows alone a spread is known to 6 %, which is half a deviation at eight. (Both
-    the scaling by length and the spread that rows of all lengths share are our own.)
+    spread is `robust.upper_spread_of` what all rows of the domain differ by from the median of those about as long as
+    they, scaled by length likewise: of 256 rows alone it would be known to 7 %, most of a deviation at ten, and a
+    domain in which a few valid rows lie far out is as wide as they make it. (Both the scaling by length and the spread
+    that rows of all lengths share are our own.)
     """
 
     def __init__(self, steps: Iterable[StepRecord], spec: DetectionSpec) -> None:

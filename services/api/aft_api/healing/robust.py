@@ -50,6 +50,22 @@ def scale_of_ordered(ordered: Sequence[float], *, floor: float, trim_z: float) -
     return Scale(median=middle, spread=max(max(deviation, tail) * (1 + SMALL_SAMPLE / len(ordered)), floor))
 
 
+def upper_spread_of(values: Iterable[float], *, floor: float, trim_z: float) -> float:
+    """How far finite `values` spread above their median; never less than `floor`. There must be at least one.
+
+    spread = sqrt(mean((x - median)^2)) * (1 + 5/n) over those above the median, the upper semi-deviation: the standard
+    deviation of normal values, and larger for a heavy upper tail, of which it counts every value where the ninth decile
+    counts none beyond itself. Left out are values further up than `trim_z` times max(1.4826 * MAD, floor).
+    """
+    ordered = sorted(values)
+    middle = median_of(ordered)
+    limit = middle + trim_z * max(MAD_TO_SD * _mad(ordered, middle), floor)
+    above = [(value - middle) ** 2 for value in ordered[bisect_right(ordered, middle) : bisect_right(ordered, limit)]]
+    if not above:
+        return floor
+    return max(math.sqrt(sum(above) / len(above)) * (1 + SMALL_SAMPLE / len(ordered)), floor)
+
+
 def log_or_none(norm: float) -> float | None:
     """The natural log of a norm; None for a norm that has none (zero, NaN, infinite)."""
     return math.log(norm) if math.isfinite(norm) and norm > 0 else None
