@@ -14,7 +14,8 @@ from tests.api.conftest import Api
 pytestmark = pytest.mark.anyio
 SECRET = "what a row of the data says"
 REFUSAL = "unsupported Unicode escape sequence"
-REFUSED = DataError("INSERT …", {"body": SECRET}, psycopg.DataError(f"{REFUSAL}\nCONTEXT: {SECRET}"))
+REFUSED_BELOW = psycopg.DataError(f"{REFUSAL}\nCONTEXT: {SECRET}")
+REFUSED = DataError("INSERT …", {"body": SECRET}, REFUSED_BELOW)
 AWAY = OperationalError("INSERT …", {}, psycopg.OperationalError("the connection is lost"))
 
 
@@ -44,6 +45,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch):
     [
         pytest.param(KeyError("lost"), "KeyError: 'lost'", id="ours"),
         pytest.param(REFUSED, f"DataError: {REFUSAL}", id="the store refuses what it is given"),
+        pytest.param(REFUSED_BELOW, f"DataError: {REFUSAL}", id="and says so to LangGraph's saver"),
     ],
 )
 async def test_an_error_that_stays_ends_the_run_after_three_tries_and_says_so(api: Api, breaking, error, says) -> None:

@@ -317,8 +317,9 @@ class Driver:
 
 
 def _internal_problem(error: Exception) -> Problem:
-    # Of the store's own words the first line: not the statement, nor the row that it would have written.
-    said = str(error.orig).partition("\n")[0] if isinstance(error, DBAPIError) else error
+    said = str(error.orig if isinstance(error, DBAPIError) else error)
+    if isinstance(error, STORE_ERRORS):  # whoever raised it, SQLAlchemy or LangGraph's saver: not the row it was about
+        said = said.partition("\n")[0]
     return Problem(
         title="The supervisor met an error it does not know.",
         status=500,
