@@ -139,10 +139,9 @@ class SampleReference:
         domain = self._domains.get(sample.domain)
         if domain is None:
             return None
-        others = self._others(domain, sample, step, domain.losses)
-        if others is None:
+        middle = self._middle(domain, sample, step, domain.losses)
+        if middle is None:
             return None
-        middle = median_of(others)
         spread = max(domain.loss_spread, domain.loss_floor(middle))
         return (sample.loss - middle) / (spread * domain.shortness(sample.tokens))
 
@@ -160,18 +159,17 @@ class SampleReference:
         value, domain = log_or_none(sample.grad_norm), self._domains.get(sample.domain)
         if value is None or domain is None:
             return None
-        others = self._others(domain, sample, step, domain.log_norms)
-        if others is None:
+        middle = self._middle(domain, sample, step, domain.log_norms)
+        if middle is None:
             return None
-        return (value - median_of(others)) / (domain.norm_spread * domain.shortness(sample.tokens))
+        return (value - middle) / (domain.norm_spread * domain.shortness(sample.tokens))
 
-    def _others(
+    def _middle(
         self, domain: _Domain, sample: SampleRecord, step: int, figures: Sequence[float | None]
-    ) -> list[float] | None:
-        """The figures of the nearest but for its own, in order of size; None where they are too few."""
-        near = domain.others(figures, domain.nearest(sample.tokens), (step, sample.sample_id))
-        known = _ordered(near)
-        return known if len(known) >= self._spec.min_samples else None
+    ) -> float | None:
+        """The median of the nearest figures but for its own; None where they are too few."""
+        others = _ordered(domain.others(figures, domain.nearest(sample.tokens), (step, sample.sample_id)))
+        return median_of(others) if len(others) >= self._spec.min_samples else None
 
     def _is_ordinary(self, sample: SampleRecord, step: int, at_least: float) -> bool:
         """Whether more than half of the nearest losses are so close below this one, or above, that no z of `at_least`

@@ -45,8 +45,8 @@ def scale_of_ordered(ordered: Sequence[float], *, floor: float, trim_z: float) -
     """`scale_of` values that stand in order of size already."""
     middle = median_of(ordered)
     deviation = MAD_TO_SD * _mad(ordered, middle)
-    limit = middle + trim_z * max(deviation, floor)
-    tail = UPPER_DECILE_TO_SD * (ninth_decile(ordered[: bisect_right(ordered, limit)]) - middle)
+    kept = ordered[: _reach(ordered, middle, deviation, floor=floor, trim_z=trim_z)]
+    tail = UPPER_DECILE_TO_SD * (ninth_decile(kept) - middle)
     return Scale(median=middle, spread=max(max(deviation, tail) * (1 + SMALL_SAMPLE / len(ordered)), floor))
 
 
@@ -59,8 +59,8 @@ def upper_spread_of(values: Iterable[float], *, floor: float, trim_z: float) -> 
     """
     ordered = sorted(values)
     middle = median_of(ordered)
-    limit = middle + trim_z * max(MAD_TO_SD * _mad(ordered, middle), floor)
-    above = [(value - middle) ** 2 for value in ordered[bisect_right(ordered, middle) : bisect_right(ordered, limit)]]
+    reach = _reach(ordered, middle, MAD_TO_SD * _mad(ordered, middle), floor=floor, trim_z=trim_z)
+    above = [(value - middle) ** 2 for value in ordered[bisect_right(ordered, middle) : reach]]
     if not above:
         return floor
     return max(math.sqrt(sum(above) / len(above)) * (1 + SMALL_SAMPLE / len(ordered)), floor)
@@ -75,6 +75,11 @@ def median_of(ordered: Sequence[float]) -> float:
     """The median of values that stand in order of size."""
     half = len(ordered) // 2
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def _reach(ordered: Sequence[float], middle: float, deviation: float, *, floor: float, trim_z: float) -> int:
+    """How many values stand no further up than `trim_z` deviations, of which none is smaller than `floor`."""
+    return bisect_right(ordered, middle + trim_z * max(deviation, floor))
 
 
 def _mad(ordered: Sequence[float], middle: float) -> float:
