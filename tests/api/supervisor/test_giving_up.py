@@ -1,5 +1,6 @@
 """Errors that the loop does not know: tried again, then a fact of the run."""
 
+import sqlite3
 from collections.abc import Iterator
 from itertools import count
 
@@ -46,6 +47,11 @@ def breaking(monkeypatch: pytest.MonkeyPatch):
         pytest.param(KeyError("lost"), "KeyError: 'lost'", id="ours"),
         pytest.param(REFUSED, f"DataError: {REFUSAL}", id="the store refuses what it is given"),
         pytest.param(REFUSED_BELOW, f"DataError: {REFUSAL}", id="and says so to LangGraph's saver"),
+        pytest.param(
+            sqlite3.IntegrityError("NOT NULL constraint failed"),
+            "IntegrityError: NOT NULL constraint failed",
+            id="or SQLite does",
+        ),
     ],
 )
 async def test_an_error_that_stays_ends_the_run_after_three_tries_and_says_so(api: Api, breaking, error, says) -> None:

@@ -35,7 +35,14 @@ OPTIONS: dict[str, Any] = {
 tens of kilobytes of JSON: the standard library would take a thirtieth of a cycle for it."""
 STORE_ERRORS = (SQLAlchemyError, psycopg.Error, psycopg_pool.PoolTimeout, sqlite3.Error)
 """What a store that is away raises: the work is put down and taken up again, no run fails for it."""
-STORE_REFUSALS = (DataError, IntegrityError, psycopg.DataError, psycopg.IntegrityError)
+STORE_REFUSALS = (
+    DataError,
+    IntegrityError,
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+)
 """What a store raises that is there and will not have what it is given: it says the same each time."""
 
 
