@@ -169,6 +169,14 @@ class SimulatedWorker:
             sample_id=name, domain="chat", loss=loss, grad_norm=norm, tokens=0 if name in masked else 40
         )
 
+    async def slow_down(self, window_id: str, step_s: float) -> int:
+        """Have each step take so long, and return when the one under way has ended: which one begins now."""
+        self.step_s = step_s
+        before = len(self.jobs[window_id].progress)
+        while len(self.jobs[window_id].progress) == before:
+            await asyncio.sleep(0.01)
+        return len(self.jobs[window_id].progress)
+
     def settle(self, run_id: str) -> None:
         """Forget what has ended of a run: whoever asks has it on record."""
         ended = [job_id for job_id, job in self.jobs.items() if job.status in ENDED and job_id.startswith(f"{run_id}:")]

@@ -69,8 +69,8 @@ def test_a_request_arrives_again_or_late(kind: Kind) -> None:
         carrier.tell(Disturbance(kind=kind, method="PUT", lasts_s=0.3))
         began = time.monotonic()
         assert client.put("/x", content=b"one").text == "answered"
-        assert (time.monotonic() - began >= 0.3) == (kind is Kind.DELAY)
-        deadline = time.monotonic() + 5
+        assert kind is not Kind.DELAY or time.monotonic() - began >= 0.3
+        deadline = time.monotonic() + 30
         while len(came) < 2 and kind is not Kind.DELAY:
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -10,6 +10,7 @@ from tests.replicas.replicas import Replicas
 from tests.simulated_worker import SimulatedWorker
 
 pytestmark = pytest.mark.anyio
+A_LONG_STEP_S = 10.0
 
 
 async def test_of_two_answers_at_once_through_two_replicas_one_counts(
@@ -42,19 +43,24 @@ async def test_of_two_answers_at_once_through_two_replicas_one_counts(
 
 
 async def test_pause_through_another_replica_ends_the_window_early(replicas: Replicas, worker: SimulatedWorker) -> None:
-    worker.step_s = 2.0
+    worker.step_s = 0.5
     one = await replicas.start(poll_s=60)
     other = await replicas.start(poll_s=60)
     run_id = await replicas.submit(one)
     async with asyncio.timeout(60):
         while not any(job.progress for job in worker.jobs.values()):
             await asyncio.sleep(0.05)
+        await worker.slow_down(f"{run_id}:0:0", A_LONG_STEP_S)
+    await asyncio.sleep(0.5)  # that step's end has been heard; within the next one only the command can wake the driver
     owner = replicas.owner(run_id)
     through = other if owner is one else one
     async with httpx.AsyncClient(timeout=30) as client:
         answer = await client.post(f"{through.url}/runs/{run_id}/commands", json={"kind": "pause"})
     assert answer.status_code == 202
     assert answer.json()["outcome"].startswith("accepted while a window runs: the run holds at the next step boundary")
+    async with asyncio.timeout(A_LONG_STEP_S / 2):
+        while f"{run_id}:0:0" not in worker.cancelled:
+            await asyncio.sleep(0.05)
     await replicas.until(run_id, "paused")
     [(step,)] = replicas.rows("SELECT step FROM runs WHERE run_id = %s", run_id)
     assert 0 < step < 10, "a window has ten steps"

@@ -12,14 +12,16 @@ from tests.ticking import Ticks
 
 pytestmark = pytest.mark.anyio
 LEASE_S = 60.0
+SOON_S = LEASE_S / 3
+"""Long before the lease, the window and the client's wait are over."""
 
 
-async def test_next_replica_goes_on_within_a_second_although_a_window_and_a_client_wait(
+async def test_next_replica_goes_on_soon_although_a_window_and_a_client_wait(
     replicas: Replicas, worker: SimulatedWorker, ticks: Ticks
 ) -> None:
     for _ in range(2):
         await replicas.start(lease_s=LEASE_S)
-    worker.step_s = 0.5
+    worker.step_s = 5.0
     run_id = await replicas.submit(replicas.started[0], optim={"steps": 20, "batch_size": 4})
     async with asyncio.timeout(30):
         while f"{run_id}:0:0" not in worker.jobs:
@@ -32,17 +34,14 @@ async def test_next_replica_goes_on_within_a_second_although_a_window_and_a_clie
         await asyncio.sleep(0.5)
         told_s = ticks.lived_s
         first.signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SOON_S):
             while replicas.lease(run_id) != (second.pid, 2):
                 await asyncio.sleep(0.01)
-        taken_s = ticks.lived_s - told_s
         assert (await waiting).json() == {"events": []}
     assert first.service.process is not None
-    await asyncio.to_thread(first.service.process.wait, 10)
-    ended_s = ticks.lived_s - told_s
-    assert taken_s < 3.0, "a tenth until the signal is seen, half a second between rounds; the rest is the machine"
-    assert ended_s < 8.0, "the client would have waited for half a minute"
-    assert worker.windows == [], "the window of five seconds was still being trained"
+    await asyncio.to_thread(first.service.process.wait, SOON_S)
+    assert ticks.lived_s - told_s < SOON_S, "the client would have waited for half a minute"
+    assert worker.windows == [], "the window of fifty seconds is still being trained"
     worker.step_s = 0.0
     await replicas.until(run_id, "succeeded")
     assert worker.windows == [f"{run_id}:0:0", f"{run_id}:0:1"]

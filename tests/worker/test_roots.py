@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import datasets
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
@@ -32,15 +33,25 @@ def spec_of(path: Path | str, model: Path | str) -> RunSpec:
     return RunSpec.model_validate({"model": {"path": str(model)}, "data": {"domains": {"d": {"path": str(path)}}}})
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A root with a model and data, and a secret beside it."""
-    inside = tmp_path / "inputs"
+def laid_out(folder: Path) -> Path:
+    """A root in `folder` with a model and data, and a secret beside it."""
+    inside = folder / "inputs"
     (inside / "model").mkdir(parents=True)
     (inside / "data.jsonl").write_text("{}\n")
-    (tmp_path / "inputs-of-others").mkdir()
-    (tmp_path / "secret.jsonl").write_text('{"text": "secret"}\n')
+    (folder / "inputs-of-others").mkdir()
+    (folder / "secret.jsonl").write_text('{"text": "secret"}\n')
     return inside
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return laid_out(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def one_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for many examples, none of which writes."""
+    return laid_out(tmp_path_factory.mktemp("roots"))
 
 
 def test_what_lies_inside_is_read(root: Path) -> None:
@@ -70,10 +81,22 @@ def test_what_leads_outside_is_refused(root: Path, path: str) -> None:
         refuse_outside(spec_of(root / "data.jsonl", given_path), [root])
 
 
-@given(st.text(min_size=1, max_size=60))
-def test_any_path_is_inside_or_refused(text: str) -> None:
-    with pytest.raises(PathOutsideRoots):
-        refuse_outside(spec_of(text, "/nowhere"), [Path("/nowhere-at-all")])
+PARTS = st.sampled_from(["..", ".", "inputs", "model", "data.jsonl", "secret.jsonl"]) | st.text(max_size=6)
+
+
+@given(st.text(min_size=1, max_size=60) | st.lists(PARTS, min_size=1, max_size=5).map("/".join), st.booleans())
+@example("model/../data.jsonl", True)
+@example("../secret.jsonl", True)
+def test_any_path_is_inside_or_refused(one_root: Path, path: str, is_below: bool) -> None:
+    given_path = f"{one_root}/{path}" if is_below else path or "."
+    try:
+        refuse_outside(spec_of(given_path, one_root / "model"), [one_root])
+    except PathOutsideRoots:
+        is_refused = True
+    else:
+        is_refused = False
+    is_inside = os.path.exists(given_path) and Path(os.path.realpath(given_path)).is_relative_to(one_root)
+    assert is_refused != is_inside
 
 
 def test_worker_refuses_on_every_route_that_reads(root: Path, make_spec: Callable[..., RunSpec]) -> None:

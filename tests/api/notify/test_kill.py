@@ -36,9 +36,11 @@ async def service(
     async with serving(slack_app(slack)) as slack_url:
         made = service_of(tmp_path, database_url, worker_url, slack_url)
         made.start()
-        await asyncio.to_thread(made.wait_well)
-        yield made
-        await asyncio.to_thread(made.stop)
+        try:
+            await asyncio.to_thread(made.wait_well)
+            yield made
+        finally:
+            await asyncio.to_thread(made.stop)
 
 
 def service_of(tmp_path: Path, database_url: str | None, worker_url: str, slack_url: str) -> Service:

@@ -103,13 +103,13 @@ async def test_process_frozen_in_a_transaction_does_not_keep_the_run_from_the_ot
     tmp_path: Path, postgres_url: str
 ) -> None:
     upgrade(postgres_url, tmp_path)
-    frozen = open_store(postgres_url, tmp_path, most_idle_s=0.3)
+    frozen = open_store(postgres_url, tmp_path, most_idle_s=3)
     well = open_store(postgres_url, tmp_path)
     run_id = await new_run(well)
     session = frozen.sessions()
     await get_run(session, run_id, for_update=True)
     assert await claim_runs(well, "b", lease_s=A_MINUTE_S, limit=10) == {}, "the row is locked"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (claimed := await claim_runs(well, "b", lease_s=A_MINUTE_S, limit=10)):
             await asyncio.sleep(0.05)
     assert claimed == {run_id: 1}

@@ -15,6 +15,7 @@ from tests.simulated_worker import SimulatedWorker, simulated_app
 from tests.ticking import Ticks
 
 pytestmark = pytest.mark.anyio
+A_LONG_STEP_S = 10.0
 SLOW = {"optim": {"steps": 2000, "batch_size": 4}, "window": {"steps": 1000}}
 
 
@@ -59,6 +60,29 @@ async def test_many_jobs_share_one_poll(feeds: Feeds, worker: SimulatedWorker, w
     assert worker.event_polls <= 5, "the answer in hand, the one with all changes, and those that wait for more"
 
 
+async def test_a_step_wakes_nobody_who_has_just_looked_and_a_turn_wakes_at_once(
+    feeds: Feeds, worker: SimulatedWorker, worker_url: str
+) -> None:
+    feed = feeds.of(worker_url)
+    with feed.listen("r", "windows", "r:0:0") as ear:
+        await ear.wait(0.5)  # the first answer of a stream wakes everybody
+
+        async def is_woken_by(status: str, step: int) -> bool:
+            waiting = asyncio.create_task(ear.wait(30))
+            await asyncio.sleep(0)
+            worker.changes.note("windows", "r:0:0", status, step)
+            done, _ = await asyncio.wait([waiting], timeout=LOOK_EVERY_S / 2)
+            waiting.cancel()
+            return bool(done)
+
+        worker.changes.note("windows", "r:0:0", "running", 1)
+        await ear.wait(5)
+        assert not await is_woken_by("running", 2)
+        await asyncio.sleep(LOOK_EVERY_S)
+        assert await is_woken_by("running", 3), "by then it has not looked for long enough"
+        assert await is_woken_by("committed", 4)
+
+
 async def test_steps_are_looked_at_seldom_when_jobs_are_many(feeds: Feeds, worker_url: str) -> None:
     feed = feeds.of(worker_url)
     assert feeds.look_every_s == LOOK_EVERY_S
@@ -98,14 +122,20 @@ async def test_live_steps_reach_readers_while_a_window_runs(local_api: Api) -> N
 
 async def test_command_ends_a_long_window_at_once(tmp_path: Path, worker: SimulatedWorker, worker_url: str) -> None:
     settings = settings_for(tmp_path, None, worker_url).model_copy(update={"poll_s": 60.0})
-    worker.step_s = 0.5  # the stream is silent between two steps: only the command can wake the driver
+    worker.step_s = 0.1
     async with running_api(settings, worker) as api:
         run_id = await api.start(**SLOW)
-        await api.until(run_id, "running")
-        await asyncio.sleep(0.5)
+        async with asyncio.timeout(30):
+            while (await api.run(run_id))["step"] < 2:
+                await asyncio.sleep(0.05)
+            step = await worker.slow_down(f"{run_id}:0:0", A_LONG_STEP_S)
+        await asyncio.sleep(0.5)  # that step's end is heard; within the next one only the command can wake the driver
         await api.command(run_id, "pause")
-        paused = await api.until(run_id, "paused", within_s=5)
-        assert paused["step"] < SLOW["optim"]["steps"]
+        async with asyncio.timeout(A_LONG_STEP_S / 2):
+            while f"{run_id}:0:0" not in worker.cancelled:
+                await asyncio.sleep(0.05)
+        paused = await api.until(run_id, "paused")
+        assert step <= paused["step"] < SLOW["optim"]["steps"]
 
 
 async def test_worker_without_a_stream_is_asked_for_each_job(tmp_path: Path, worker: SimulatedWorker) -> None:

@@ -129,6 +129,7 @@ async def test_run_taken_from_ourselves_is_driven_on_by_one_drive(api: Api) -> N
         await session.execute(update(RunRow).values(lease_expires_at=0.0))
     api.app.state.fleet.wake()
     await api.until(run_id, "succeeded", within_s=60)
+    assert (await lease_of(api.app.state.store, run_id))[1] > 1, "it was taken"
     assert api.worker.windows == [f"{run_id}:0:{index}" for index in range(6)]
     assert [event["details"]["window_id"] for event in await api.events(run_id, "window_committed")] == (
         api.worker.windows

@@ -13,6 +13,7 @@ from aft_api.runs.repository import wake_run
 from aft_api.supervisor.asking import MENDABLE
 from aft_api.supervisor.jobs import MAX_ATTEMPTS
 from tests.api.conftest import Api, running_api, serving, settings_for
+from tests.api.supervisor.test_fleet import lease_of
 from tests.api.supervisor.test_hostile_answers import UNSCORED, lied_to
 from tests.liar import Asked, Said
 from tests.simulated_worker import SimulatedWorker, simulated_app
@@ -223,7 +224,7 @@ async def test_a_worker_that_knows_a_newer_token_than_the_store_is_given_newer_o
         worker.fences[run_id] = 3
         await api.until(run_id, "succeeded")
         await trained_once(api, run_id)
-        assert worker.fences[run_id] >= 3
+        assert (await lease_of(api.app.state.store, run_id))[1] >= 3
 
 
 async def test_a_worker_that_calls_every_token_stale_is_asked_five_times_and_then_a_human_is(
