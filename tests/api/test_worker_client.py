@@ -114,6 +114,12 @@ async def test_a_worker_that_takes_its_time_does_not_answer(ticks: Ticks) -> Non
             assert ticks.lived_s - began_s < 1.5, "0.5 s were granted"
 
 
+async def test_an_address_that_cannot_be_one_does_not_answer() -> None:
+    async with httpx.AsyncClient() as http:
+        with pytest.raises(WorkerUnreachable, match="AFT_WORKER_URLS"):
+            await WorkerClient(http, "http://worker:88O1").info()
+
+
 async def test_a_worker_of_another_protocol_is_none_of_ours() -> None:
     async with client_of(saying(said(INFO.model_dump_json()))) as worker:
         assert await worker.info() == INFO

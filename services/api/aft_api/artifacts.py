@@ -17,7 +17,7 @@ from aft_contracts import Event, EventKind, Schedule
 
 PAGE = 500
 TAIL_BYTES = 65_536
-"""Of a file of events this much is read to find where it ends; no event is nearly as long."""
+"""Of a file of events this much is read to find where it ends."""
 MOVE_SCHEDULE = frozenset(
     {EventKind.RUN_CREATED, EventKind.COMMAND_APPLIED, EventKind.REPAIR_CHOSEN, EventKind.MIX_CHANGED}
 )
@@ -35,17 +35,26 @@ class Artifacts:
         self._store, self._root = store, root
         self._last_seqs: dict[str, int] = {}
 
-    async def begin(self, run_id: str) -> None:
-        """Find out where a run's folder ends; it may have been written by another process since."""
-        self._last_seqs[run_id] = await asyncio.to_thread(_last_seq, self._root / run_id / "events.jsonl")
-
-    def end(self, run_id: str) -> None:
-        """Forget where it ends: another process may write it from now on."""
+    def forget(self, run_id: str) -> None:
+        """Forget where a run's folder ends: another process may have written it, or a write may have been cut off."""
         self._last_seqs.pop(run_id, None)
 
     async def write(self, run_id: str) -> None:
-        """Bring the folder of a run that was begun up to date with the store."""
+        """Bring the folder of a run up to date with the store.
+
+        Raises:
+            OSError: it cannot be written; the next call begins with what is there by then.
+        """
         folder = self._root / run_id
+        try:
+            await self._write_on(run_id, folder)
+        except OSError:
+            self.forget(run_id)
+            raise
+
+    async def _write_on(self, run_id: str, folder: Path) -> None:
+        if run_id not in self._last_seqs:
+            self._last_seqs[run_id] = await asyncio.to_thread(_last_seq, folder / "events.jsonl")
         after_seq = self._last_seqs[run_id]
         while True:
             async with self._store.reads() as session:
@@ -83,18 +92,32 @@ def _blacklist(schedule: Schedule) -> str:
 
 
 def _last_seq(path: Path) -> int:
-    """Seq of the last whole line; a line that a crash cut off is taken away."""
+    """Seq of the last event that can be read. What stands behind it is taken away, for the store has it: half a line
+    that a crash left, or all lines where none is seen to be an event.
+    """
     if not path.exists():
         return 0
     with path.open("rb") as lines:
-        size = lines.seek(0, os.SEEK_END)
-        start = max(0, size - TAIL_BYTES)
-        lines.seek(start)
+        size = end = lines.seek(0, os.SEEK_END)
+        lines.seek(max(0, size - TAIL_BYTES))
         tail = lines.read()
-    whole = tail[: tail.rfind(b"\n") + 1]
-    if len(whole) < len(tail):
-        os.truncate(path, start + len(whole))
-    return int(json.loads(whole.splitlines()[-1])["seq"]) if whole else 0
+    seq = None
+    for line in reversed(tail.splitlines(keepends=True)):
+        if (seq := _seq_of(line)) is not None:
+            break
+        end -= len(line)
+    if seq is None:
+        end = 0
+    if end < size:
+        os.truncate(path, end)
+    return seq or 0
+
+
+def _seq_of(line: bytes) -> int | None:
+    try:
+        return int(json.loads(line)["seq"]) if line.endswith(b"\n") else None
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _write(folder: Path, documents: dict[str, str], events: list[Event]) -> None:

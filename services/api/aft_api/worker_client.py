@@ -263,19 +263,19 @@ class WorkerClient:
         most_bytes: int | None = None,
     ) -> _Answer:
         limit_s = answer_s + self._grace_s
-        request = self._http.build_request(
-            method,
-            self.base_url + path,
-            content=None if body is None else body.model_dump_json(),
-            headers={"content-type": JSON_TYPE},
-            params=params,
-            timeout=httpx.Timeout(limit_s, connect=5.0),
-        )
         try:
+            request = self._http.build_request(
+                method,
+                self.base_url + path,
+                content=None if body is None else body.model_dump_json(),
+                headers={"content-type": JSON_TYPE},
+                params=params,
+                timeout=httpx.Timeout(limit_s, connect=5.0),
+            )
             # Of the client's own limits none is on the whole: a byte now and then would be waited for without end.
             async with asyncio.timeout(limit_s):
                 answer = await self._whole(request, most_bytes or self._longest_answer_bytes)
-        except (TimeoutError, httpx.HTTPError) as error:
+        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as error:
             raise WorkerUnreachable(
                 f"The worker at {self.base_url} does not answer ({type(error).__name__}). "
                 "Start it with `aft worker`, or correct AFT_WORKER_URLS.",

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from aft_api.clock import utc_now
 from aft_api.db.engine import STORE_ERRORS, Store, open_store
 from aft_api.db.migrate import upgrade
 from aft_api.runs.leases import claim_runs, park_run, release_all, release_lease, renew_leases
-from aft_api.runs.repository import get_run, wake_run
+from aft_api.runs.repository import get_run, move_run, wake_run
+from aft_contracts import RunStatus
 from tests.api.conftest import placed_run
 
 pytestmark = pytest.mark.anyio
@@ -44,6 +46,13 @@ async def test_released_run_can_be_claimed_at_once_and_a_stale_release_does_noth
     assert await claim_runs(store, "b", lease_s=A_MINUTE_S, limit=10) == {}
     await release_lease(store, run_id, token=1)
     assert await claim_runs(store, "b", lease_s=A_MINUTE_S, limit=10) == {run_id: 2}
+
+
+async def test_run_that_has_ended_is_nobodys_whatever_else_its_row_says(store: Store, run_id: str) -> None:
+    async with store.sessions.begin() as session:
+        await move_run(session, run_id, RunStatus.STOPPED, utc_now)
+        assert (await get_run(session, run_id)).wants_drive
+    assert await claim_runs(store, "a", lease_s=A_MINUTE_S, limit=10) == {}
 
 
 async def test_run_that_was_woken_meanwhile_is_not_parked(store: Store, run_id: str) -> None:

@@ -12,10 +12,11 @@ import pytest
 from aft_api.runs.repository import wake_run
 from aft_api.supervisor.asking import MENDABLE
 from aft_api.supervisor.jobs import MAX_ATTEMPTS
+from aft_contracts import JobRequest, JobStatus, Problem
 from tests.api.conftest import Api, running_api, serving, settings_for
 from tests.api.supervisor.test_fleet import lease_of
 from tests.api.supervisor.test_hostile_answers import UNSCORED, lied_to
-from tests.liar import Asked, Said
+from tests.liar import Asked, Said, lying_app
 from tests.simulated_worker import SimulatedWorker, simulated_app
 
 pytestmark = pytest.mark.anyio
@@ -36,6 +37,26 @@ class Broken:
         if true.document.get("result") is None:
             return true
         return true.with_document({**true.document, "status": "failed", "result": None, "problem": self._problem})
+
+
+class Failing(SimulatedWorker):
+    """Fails the first window so many times once it has begun, and trains it then."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    async def work(self, kind: str, request: JobRequest[Any]) -> None:
+        if kind != "windows" or not self.times:
+            await super().work(kind, request)
+            return
+        self.times -= 1
+        job_id = request.spec.window_id
+        running = self.jobs[job_id].model_copy(update={"status": JobStatus.RUNNING})
+        self.show(kind, job_id, running)
+        await asyncio.sleep(0.2)  # long enough to be seen
+        problem = Problem(title="t", status=500, code="internal_error", detail="d")
+        self.show(kind, job_id, running.model_copy(update={"status": JobStatus.FAILED, "problem": problem}))
 
 
 class Stale:
@@ -163,6 +184,61 @@ async def test_a_stop_stops_even_where_nothing_can_be_exported(tmp_path: Path) -
         [note] = await api.events(run_id, "worker_note")
         assert note["message"] == "Nothing was exported: No space left on device. The checkpoint of step 10 is kept."
         assert (await reviews(api, run_id))[0]["decision"]["option"] == "stop"
+
+
+async def test_a_window_that_failed_and_is_asked_for_again_was_not_lost(tmp_path: Path) -> None:
+    worker = Failing(times=MAX_ATTEMPTS - 1)
+    async with serving(simulated_app(worker)) as url, running_api(settings_for(tmp_path, None, url), worker) as api:
+        run_id = await api.start(**UNSCORED)
+        await api.until(run_id, "succeeded")
+        failed = [event["details"]["code"] for event in await api.events(run_id, "window_failed")]
+        assert failed == ["internal_error"] * (MAX_ATTEMPTS - 1)
+        await trained_once(api, run_id)
+
+
+async def test_a_run_that_is_stopped_before_its_export_came_to_an_end_is_stopped(
+    tmp_path: Path, database_url: str | None
+) -> None:
+    """Between two processes it is paused: the loop then stands before its last node, which is no ordinary end."""
+    worker, is_stuck = SimulatedWorker(), True
+
+    def tamper(asked: Asked, true: Said) -> Said:
+        if not is_stuck or asked.kind != "exports" or true.status >= 300:
+            return true
+        return true.with_document({**true.document, "status": "running", "result": None})
+
+    async with serving(lying_app(simulated_app(worker), tamper)) as url:  # type: ignore[arg-type]
+        settings = settings_for(tmp_path, database_url, url, drain_s=0.1)
+        async with running_api(settings, worker) as first:
+            run_id = await first.start(**UNSCORED)
+            async with asyncio.timeout(30):
+                while not any(":x:" in job_id for job_id in worker.jobs):
+                    await asyncio.sleep(0.02)
+            await first.command(run_id, "pause")
+        async with running_api(settings, worker) as second:
+            await second.until(run_id, "paused")
+            is_stuck = False
+            await second.command(run_id, "stop")
+            run = await second.until(run_id, "stopped")
+            told = (await second.client.get(f"/runs/{run_id}/commands")).json()["commands"]
+            assert [(command["command"]["kind"], command["status"]) for command in told] == [
+                ("pause", "applied"), ("stop", "applied"),
+            ]  # fmt: skip
+            assert (run["step"], run["export"]["adapter_path"]) == (20, "/adapters/x")
+            assert len(await second.events(run_id, "run_stopped")) == 1
+
+
+async def test_an_export_that_is_tried_again_after_the_run_was_changed_is_another_job(tmp_path: Path) -> None:
+    disk = Broken("storage_failed", kind="exports")
+    async with lied_to(tmp_path, disk) as api:
+        run_id = await api.start(**UNSCORED)
+        await api.until(run_id, "waiting")
+        assert (await api.command(run_id, "set_lr", learning_rate=1e-5)).status_code == 202
+        disk.is_broken = False
+        await api.command(run_id, "approve")
+        run = await api.until(run_id, "succeeded")
+        assert run["export"]["adapter_path"] == "/adapters/x"
+        assert len([job_id for job_id in api.worker.jobs if ":x:" in job_id]) == 2
 
 
 async def test_an_export_without_room_is_asked_about_and_made_once_there_is(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from aft_api.supervisor.fleet import CLAIM_EVERY_S
 from aft_contracts import Heartbeat, JobStatus, WorkerInfo
 from tests.api.conftest import Api, running_api, serving, settings_for
+from tests.api.supervisor.test_fleet import lease_of
 from tests.simulated_worker import SimulatedWorker, simulated_app
 
 pytestmark = pytest.mark.anyio
@@ -99,6 +101,13 @@ async def test_queued_run_is_not_driven_and_can_be_stopped(tmp_path: Path, yard:
         await api.command(queued, "stop")
         assert (await api.until(queued, "stopped"))["worker_id"] is None
         assert queued not in worker.fences, "no worker has heard of it"
+        [told] = (await api.client.get(f"/runs/{queued}/commands")).json()["commands"]
+        assert (told["status"], told["outcome"]) == ("applied", "stopped at step 0")
+        [stopped] = await api.events(queued, "run_stopped")
+        assert stopped["message"] == "The run stopped at step 0."
+        owner = await lease_of(api.app.state.store, queued)
+        await asyncio.sleep(3 * CLAIM_EVERY_S)
+        assert await lease_of(api.app.state.store, queued) == owner, "nobody drives it again"
 
 
 async def test_run_that_lost_its_worker_in_its_first_window_can_be_stopped(tmp_path: Path, yard: Yard) -> None:
@@ -243,6 +252,51 @@ async def test_draining_worker_gives_its_run_away_after_the_window(tmp_path: Pat
         assert (missing.status_code, missing.json()["code"]) == (404, "worker_not_found")
 
 
+async def test_drained_worker_can_be_stopped_as_soon_as_its_runs_were_given_to_another(
+    tmp_path: Path, database_url: str | None, yard: Yard
+) -> None:
+    one, two = SimulatedWorker("one", slots=2), SimulatedWorker("two", slots=1)
+    one.step_s = 1.0
+    urls = [await yard.open(one), await yard.open(two)]
+    async with running_api(settings(tmp_path, database_url, *urls), one) as api:
+        await state_is(api, "one", "active")
+        await state_is(api, "two", "active")
+        run_id = await api.start(**SHORT)
+        async with asyncio.timeout(20):
+            while not one.jobs:
+                await asyncio.sleep(0.02)
+            await api.client.post("/workers/one/drain")
+            while (await api.run(run_id))["worker_id"] != "two":
+                await asyncio.sleep(0.02)
+        await yard.shut("one")
+        await api.until(run_id, "succeeded")
+        assert two.windows == [f"{run_id}:0:0", f"{run_id}:0:1"]
+
+
+async def test_run_follows_its_worker_to_another_address(tmp_path: Path, yard: Yard) -> None:
+    worker = SimulatedWorker("w")
+    worker.step_s = 0.2
+    alone = settings(tmp_path, None, await yard.open(worker)).model_copy(update={"worker_urls": ()})
+    info = WorkerInfo(worker_id="w", platform="cpu", devices=1, versions={}, slots=1, root_id=worker.root_id)
+
+    async def beat(api: Api) -> None:
+        told = Heartbeat(base_url=yard.urls["w"], info=info).model_dump(mode="json")
+        assert (await api.client.post("/workers/w/heartbeat", json=told)).status_code == 200
+
+    async with running_api(alone, worker) as api:
+        await beat(api)
+        run_id = await api.start(**SHORT)
+        async with asyncio.timeout(20):
+            while not worker.jobs:
+                await asyncio.sleep(0.02)
+        await yard.shut("w")
+        del yard.urls["w"]
+        await yard.open(worker)
+        await beat(api)
+        await api.until(run_id, "succeeded")
+        assert worker.windows == [f"{run_id}:0:0", f"{run_id}:0:1"]
+
+
 async def test_run_finishes_on_a_draining_worker_when_nobody_else_reaches_its_files(tmp_path: Path, yard: Yard) -> None:
     one, two = SimulatedWorker("one", slots=2), SimulatedWorker("two", root_id="elsewhere", slots=1)
     one.step_s = 0.02
@@ -273,6 +327,8 @@ async def test_worker_registers_itself_and_a_second_of_its_name_is_refused(tmp_p
         assert (taken.status_code, taken.json()["code"]) == (409, "worker_name_taken")
         lost_in_space = await api.client.post("/workers/w/heartbeat", json={**beat, "base_url": "worker:8801"})
         assert (lost_in_space.status_code, lost_in_space.json()["code"]) == (422, "worker_url_invalid")
+        misspelt = await api.client.post("/workers/w/heartbeat", json={**beat, "base_url": "http://worker:88O1"})
+        assert (misspelt.status_code, misspelt.json()["code"]) == (422, "worker_url_invalid")
         other = await api.client.post("/workers/x/heartbeat", json=beat)
         assert (other.status_code, other.json()["code"]) == (422, "worker_id_mismatch")
 

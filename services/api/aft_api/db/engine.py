@@ -46,6 +46,17 @@ STORE_REFUSALS = (
 """What a store raises that is there and will not have what it is given: it says the same each time."""
 
 
+CONNECTION_LIMITS: dict[str, Any] = {
+    "connect_timeout": 10,
+    "tcp_user_timeout": 15_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""libpq's own limits, in seconds and, for what is sent and not acknowledged, milliseconds. A host that vanishes without
+a word would else be waited for until the kernel gives up, some fifteen minutes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Store:
     """The business store: how to open sessions on it, and its clock."""
@@ -100,7 +111,7 @@ def open_store(
             pool_size=connections,
             max_overflow=0,
             pool_timeout=QUEUE_S,
-            connect_args={"connect_timeout": 10, "options": idle_limit(most_idle_s)},
+            connect_args={**CONNECTION_LIMITS, "options": idle_limit(most_idle_s)},
             **OPTIONS,
         )
         event.listen(engine.sync_engine, "checkout", _ping_if_idle(engine.sync_engine))

@@ -66,8 +66,9 @@ async def last_rate_repair(session: AsyncSession, run_id: str) -> RateRepair | N
     """The run's last repair that answered a jump of the learning rate, or None."""
     rows = await session.scalars(
         select(DiagnosisRow)
+        .join(WindowRow, WindowRow.window_id == DiagnosisRow.window_id)
         .where(DiagnosisRow.run_id == run_id, DiagnosisRow.repair.is_not(None))
-        .order_by(DiagnosisRow.created_at.desc(), DiagnosisRow.diagnosis_id.desc())
+        .order_by(WindowRow.index.desc())
     )
     for row in rows:
         repair = Repair.model_validate(row.repair)

@@ -7,6 +7,7 @@ from sqlalchemy import CursorResult, or_, select, tuple_, update
 
 from aft_api.db.engine import Store
 from aft_api.db.tables import RunRow
+from aft_contracts import FINISHED
 
 
 async def claim_runs(
@@ -20,6 +21,7 @@ async def claim_runs(
         select(RunRow.run_id)
         .where(
             RunRow.wants_drive,
+            RunRow.status.not_in(FINISHED),
             # A run that waits for a worker is driven only when somebody has told it something.
             or_(RunRow.worker_id.is_not(None), RunRow.wake_count != RunRow.queue_seen),
             RunRow.lease_expires_at < store.now_s,

@@ -16,13 +16,13 @@ from aft_api.artifacts import Artifacts
 from aft_api.db.engine import STORE_ERRORS, STORE_REFUSALS
 from aft_api.db.fence import LeaseLost
 from aft_api.db.tables import RunRow
-from aft_api.notify.outbox import announce, announce_withdrawn
-from aft_api.reviews.repository import get_review, withdraw_reviews
-from aft_api.runs.commands import goes_on, pending_commands, settle_command, settle_left
+from aft_api.reviews.repository import get_review
+from aft_api.runs.commands import goes_on, pending_commands, settle_command
 from aft_api.runs.events import record
 from aft_api.runs.leases import park_run
 from aft_api.runs.repository import get_run, move_run, note_run
 from aft_api.stop import Stopped
+from aft_api.supervisor.ending import end_run
 from aft_api.supervisor.graph import Loop
 from aft_api.supervisor.ports import Ports, RunFailed
 from aft_api.supervisor.saver import Saver
@@ -93,11 +93,10 @@ class Driver:
             STORE_ERRORS: the store is away; the run is as it was.
         """
         try:
-            await self.artifacts.begin(self.run_id)
             await self._go_on()
             await self._write_artifacts()
         finally:
-            self.artifacts.end(self.run_id)
+            self.artifacts.forget(self.run_id)
 
     async def _go_on(self) -> None:
         tries = 0
@@ -221,18 +220,13 @@ class Driver:
         return stance
 
     async def _stop(self, snapshot: StateSnapshot) -> bool:
-        """Send the loop to its end, from wherever it stands; the stop is carried out once the end is written."""
+        """Send the loop to its end, from wherever it stands, before an export that has not come to its end too."""
         if snapshot.created_at is None:
-            await self._move(
-                RunStatus.STOPPED, EventKind.RUN_STOPPED, "The run was stopped before it began.", key="end"
-            )
-        else:
-            if "finish" not in snapshot.next:
-                await self.loop.aupdate_state(self._config, {"outcome": RunStatus.STOPPED.value}, as_node="curriculum")
-            await self._invoke(None)
-        async with self.ports.store.sessions.begin() as session:
-            step = (await get_run(session, self.run_id)).step
-            await settle_left(session, self.run_id, RunStatus.STOPPED, step=step, clock=self.ports.clock)
+            await end_run(self.ports, self.run_id, RunStatus.STOPPED)
+            return False
+        if snapshot.values.get("outcome") != RunStatus.STOPPED:
+            await self.loop.aupdate_state(self._config, {"outcome": RunStatus.STOPPED.value}, as_node="curriculum")
+        await self._invoke(None)
         return False
 
     async def _answer(self, snapshot: StateSnapshot) -> dict[str, Any] | None:
@@ -291,29 +285,7 @@ class Driver:
 
     async def _fail(self, problem: Problem) -> None:
         log.error("run_failed", run_id=self.run_id, code=problem.code, detail=problem.detail)
-        async with self.ports.store.sessions.begin() as session:
-            moved = await move_run(
-                session, self.run_id, RunStatus.FAILED, self.ports.clock,
-                problem=problem.model_dump(mode="json"), wants_drive=False, review_id=None,
-            )  # fmt: skip
-            if moved:
-                await announce_withdrawn(session, await withdraw_reviews(session, self.run_id), clock=self.ports.clock)
-                step = (await get_run(session, self.run_id)).step
-                await settle_left(session, self.run_id, RunStatus.FAILED, step=step, clock=self.ports.clock)
-                text = f"The run failed: {problem.detail}"
-                await record(
-                    session,
-                    self.run_id,
-                    EventKind.RUN_FAILED,
-                    text,
-                    key="end",
-                    clock=self.ports.clock,
-                    code=problem.code,
-                )
-                await announce(
-                    session, self.run_id, EventKind.RUN_FAILED, text,
-                    key="end", clock=self.ports.clock,
-                )  # fmt: skip
+        await end_run(self.ports, self.run_id, RunStatus.FAILED, problem=problem)
 
 
 def _internal_problem(error: Exception) -> Problem:

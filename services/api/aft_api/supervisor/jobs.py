@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from aft_api.answers import JobSpec, Misfit, job_misfit, load_misfit
+from aft_api.db.fence import LeaseLost
 from aft_api.runs.events import record
 from aft_api.runs.repository import get_run, note_run
 from aft_api.supervisor.ports import Ports, RunFailed
 from aft_api.worker_client import JobKind, WorkerAnswerInvalid, WorkerRefused, WorkerUnreachable
+from aft_api.workers.registry import find_worker
 from aft_contracts import (
     ENDED,
     Contract,
@@ -55,7 +57,7 @@ async def run_job(
             cannot be. A `stale_fence` is a refusal like any other here: whoever writes it down learns from the store
             whether the lease is lost.
         RunFailed: the worker cannot load the run.
-        LeaseLost: the run has a newer owner.
+        LeaseLost: the run has a newer owner, or its worker does not answer and the run is no longer there.
         Stopped: the process is to end; the job goes on at the worker, and is asked for again by the next.
     """
     async with ports.stop.breaks_off():
@@ -71,6 +73,7 @@ async def _patiently(
             view = await _ended(ports, run_id, kind, job_id, spec, on_view)
         except WorkerUnreachable as error:
             ports.known.is_loaded = False
+            await _refuse_elsewhere(ports, run_id)
             await _note_trouble(ports, run_id, EventKind.WORKER_UNREACHABLE, error.problem)
             async with ports.turn.let_others():
                 await ports.feed.reached(at_least_s=ports.settings.retry_s, at_most_s=ports.settings.poll_s)
@@ -202,6 +205,19 @@ async def _note_failure(ports: Ports, run_id: str, job_id: str, attempts: int, p
             f"{job_id} failed, attempt {attempts} of {MAX_ATTEMPTS}: {problem.detail}",
             key=f"{job_id}:{ports.fence_token}:{attempts}", clock=ports.clock, code=problem.code, job_id=job_id,
         )  # fmt: skip
+
+
+async def _refuse_elsewhere(ports: Ports, run_id: str) -> None:
+    """Do not wait for a worker that the run has been taken from: nobody who waits there looks anywhere else.
+
+    Raises:
+        LeaseLost: the run was given to another worker, or its worker has another address. The next drive finds it.
+    """
+    async with ports.store.reads() as session:
+        given = (await get_run(session, run_id)).worker_id
+        worker = None if given is None else await find_worker(session, given)
+    if given != ports.worker_id or (worker is not None and worker.base_url != ports.worker.base_url):
+        raise LeaseLost(run_id)
 
 
 async def _note_trouble(ports: Ports, run_id: str, kind: EventKind, problem: Problem) -> None:

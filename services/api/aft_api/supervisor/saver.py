@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 import aiosqlite
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import WRITES_IDX_MAP
+from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple
+from langgraph.checkpoint.base import id as ids
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -19,7 +21,7 @@ from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from aft_api.db.engine import MOST_IDLE_S, PING_AFTER_S, QUEUE_S, idle_limit
+from aft_api.db.engine import CONNECTION_LIMITS, MOST_IDLE_S, PING_AFTER_S, QUEUE_S, idle_limit
 from aft_api.db.fence import LeaseLost, fence
 
 SCHEMA = "langgraph"
@@ -98,6 +100,10 @@ class FencedPostgresSaver(AsyncPostgresSaver):
                 if await lease.fetchone() is None:
                     raise LeaseLost(held[0])
 
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The newest checkpoint, which those of this process follow."""
+        return _followed(await super().aget_tuple(config))
+
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
@@ -127,6 +133,10 @@ class FencedPostgresSaver(AsyncPostgresSaver):
 
 class PrunedSqliteSaver(AsyncSqliteSaver):
     """A SQLite saver that can forget; the whole file belongs to one process, so it needs no fence."""
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The newest checkpoint, which those of this process follow."""
+        return _followed(await super().aget_tuple(config))
 
     async def forget_past(self, run_id: str) -> None:
         """Keep only the newest checkpoint of a run."""
@@ -164,7 +174,7 @@ async def open_saver(
             "autocommit": True,
             "prepare_threshold": 0,
             "row_factory": dict_row,
-            "connect_timeout": 10,
+            **CONNECTION_LIMITS,
             "options": f"-c search_path={SCHEMA},public {idle_limit(most_idle_s)}",
         },
     ) as pool:
@@ -180,7 +190,7 @@ async def set_up_postgres(conninfo: str, *, within_s: float = SETUP_WITHIN_S) ->
         SetupLockTimeout: another replica has not come to an end within `within_s`.
     """
     async with await AsyncConnection.connect(
-        conninfo, autocommit=True, prepare_threshold=0, row_factory=dict_row, connect_timeout=10
+        conninfo, autocommit=True, prepare_threshold=0, row_factory=dict_row, **CONNECTION_LIMITS
     ) as connection:
         await _take_setup_lock(connection, within_s)
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
@@ -204,6 +214,21 @@ async def _is_taken(connection: AsyncConnection[DictRow]) -> bool:
     answer = await connection.execute("SELECT pg_try_advisory_lock(%s) AS taken", (SETUP_KEY,))
     row = await answer.fetchone()
     return row is not None and bool(row["taken"])
+
+
+def _followed(found: CheckpointTuple | None) -> CheckpointTuple | None:
+    """The checkpoint, behind which every later one of this process sorts.
+
+    LangGraph takes the greatest id for the newest, and an id begins with the time at which it was made. By a clock that
+    is behind that of whoever drove the run before, what is written now would never be found: the loop would go round
+    and round from the old place.
+    """
+    if found is not None:
+        number = UUID(found.checkpoint["id"]).int
+        made_at = (number >> 80) << 12 | (number >> 64) & 0xFFF
+        clock: Any = ids  # LangGraph keeps the last time that it used here, so that no two ids are alike
+        clock._last_v6_timestamp = max(clock._last_v6_timestamp or 0, made_at)
+    return found
 
 
 async def _check_if_idle(connection: AsyncConnection[Any]) -> None:

@@ -1,8 +1,8 @@
 """Workers over HTTP."""
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
+import httpx
 from fastapi import APIRouter, Path
 
 from aft_api.dependencies import FleetDep, StoreDep
@@ -34,7 +34,7 @@ async def post_heartbeat(worker_id: WorkerId, beat: Heartbeat, fleet: FleetDep) 
         raise WorkerIdMismatch(
             f"The address names worker {worker_id!r} and the heartbeat {beat.info.worker_id!r}; send them alike."
         )
-    if urlsplit(beat.base_url).scheme not in {"http", "https"} or not urlsplit(beat.base_url).hostname:
+    if not _is_address(beat.base_url):
         raise WorkerUrlInvalid(
             f"base_url is {beat.base_url!r}; it must be like http://host:port. Correct AFT_WORKER_PUBLIC_URL."
         )
@@ -54,6 +54,14 @@ async def post_drain(worker_id: WorkerId, fleet: FleetDep, store: StoreDep) -> W
 async def post_resume(worker_id: WorkerId, fleet: FleetDep, store: StoreDep) -> WorkerView:
     """Give a drained worker runs again."""
     return await _set_draining(worker_id, fleet, store, is_draining=False)
+
+
+def _is_address(base_url: str) -> bool:
+    try:
+        url = httpx.URL(base_url)  # whoever calls the worker reads it like this
+    except httpx.InvalidURL:
+        return False
+    return url.scheme in {"http", "https"} and bool(url.host)
 
 
 async def _set_draining(worker_id: str, fleet: FleetDep, store: StoreDep, *, is_draining: bool) -> WorkerView:

@@ -4,14 +4,13 @@ import asyncio
 
 from langgraph.runtime import Runtime
 
-from aft_api.notify.outbox import announce, announce_withdrawn
 from aft_api.reviews.mending import Failed
-from aft_api.reviews.repository import count_decided, withdraw_reviews
-from aft_api.runs.commands import settle_left
+from aft_api.reviews.repository import count_decided
 from aft_api.runs.events import record
-from aft_api.runs.repository import move_run, note_run
+from aft_api.runs.repository import note_run
 from aft_api.runs.schedules import latest_schedule
 from aft_api.supervisor.asking import ask_to_mend, is_mendable
+from aft_api.supervisor.ending import end_run
 from aft_api.supervisor.jobs import MAX_ATTEMPTS, JobFailed, patient_job
 from aft_api.supervisor.ports import Ports, RunFailed
 from aft_api.worker_client import WorkerFailure
@@ -34,8 +33,9 @@ async def finish(state: State, runtime: Runtime[Ports]) -> State:
         except JobFailed as failure:
             return State(blocked=True, review_id=await _ask(ports, spec, state, failure.problem))
     await _release(ports, run_id)
-    await _close(ports, run_id, RunStatus.STOPPED if stopped else RunStatus.SUCCEEDED, state)
-    return State(blocked=False, outcome=RunStatus.STOPPED if stopped else RunStatus.SUCCEEDED)
+    outcome = RunStatus.STOPPED if stopped else RunStatus.SUCCEEDED
+    await end_run(ports, run_id, outcome)
+    return State(blocked=False, outcome=outcome)
 
 
 async def _export_if_possible(ports: Ports, run_id: str, spec: RunSpec, state: State) -> None:
@@ -91,7 +91,7 @@ async def _export(ports: Ports, run_id: str, spec: RunSpec, *, step: int) -> Non
         schedule = await latest_schedule(session, run_id)
     full = spec.model.lora is None
     job = ExportJob(
-        export_id=f"{run_id}:x:{schedule.generation}:{step}",
+        export_id=f"{run_id}:x:{schedule.generation}:{step}:{schedule.version}",  # a job is known by all it was given
         run_id=run_id,
         schedule=schedule,
         step=step,
@@ -114,14 +114,3 @@ async def _release(ports: Ports, run_id: str) -> None:
         await ports.worker.release(run_id, ports.fence_token)
     except WorkerFailure:
         return  # a worker that restarted holds nothing; one that is gone holds nothing either
-
-
-async def _close(ports: Ports, run_id: str, status: RunStatus, state: State) -> None:
-    kind = EventKind.RUN_STOPPED if status is RunStatus.STOPPED else EventKind.RUN_SUCCEEDED
-    async with ports.store.sessions.begin() as session:
-        if await move_run(session, run_id, status, ports.clock, wants_drive=False, problem=None, review_id=None):
-            await announce_withdrawn(session, await withdraw_reviews(session, run_id), clock=ports.clock)
-            await settle_left(session, run_id, status, step=state.get("step", 0), clock=ports.clock)
-            text = f"The run {status} at step {state.get('step', 0)}."
-            await record(session, run_id, kind, text, key="end", clock=ports.clock, step=state.get("step", 0))
-            await announce(session, run_id, kind, text, key="end", clock=ports.clock)

@@ -86,7 +86,7 @@ async def _train_window(ports: Ports, planned: Planned) -> WindowResult | str:
             assert isinstance(view.result, WindowResult), "another result is judged a misfit"
             await _refuse_empty(ports, spec, view.result)
         except JobFailed as failure:
-            noted = None
+            noted, has_begun = None, False  # asked for again it is accepted again, and lost by nobody
             failed = await _fail(ports, spec, failure.problem)
             if isinstance(failed, str):
                 return failed
