@@ -1,12 +1,16 @@
 """A session's promises: the state at a step depends on spec and schedule alone, however it was reached."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from flax import nnx
+from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
 
 from aft_contracts import (
     AnalysisSpec,
@@ -22,12 +26,18 @@ from aft_contracts import (
     window_id_of,
 )
 from aft_worker.control import Unattended, WorkerStopping
-from aft_worker.session import GenerationMismatch, Session, TrainingDataChanged
+from aft_worker.model.frozen_digest import FrozenDigest
+from aft_worker.model.mesh import make_mesh
+from aft_worker.session import BaseWeightsChanged, GenerationMismatch, Session, TrainingDataChanged
 from aft_worker.train.digest import state_digest
 from aft_worker.train.state import TrainState
+from aft_worker.trainer import Trainer, load_trainer
+from examples.tiny_model import write_tiny_model
 
 MakeSpec = Callable[..., RunSpec]
 OpenSession = Callable[..., Session]
+
+LORA = {"rank": 2, "alpha": 4}
 
 
 def window(start: int, steps: int, schedule: Schedule | None = None, index: int = 0) -> WindowSpec:
@@ -50,6 +60,14 @@ def trained(session: Session, *cuts: int, schedule: Schedule | None = None) -> W
         result = session.train_window(window(start, cut - start, schedule, index))
         start = cut
     return result
+
+
+def on_model_of_its_own(
+    make_spec: MakeSpec, folder: Path, *, lora: dict[str, int] | None = LORA, **config: object
+) -> RunSpec:
+    """A spec whose model a test may change; `config` replaces keys of its config.json."""
+    write_tiny_model(folder, num_hidden_layers=1, **config)
+    return make_spec(model={"path": str(folder), "lora": lora})
 
 
 class StopsAfter(Unattended):
@@ -258,6 +276,36 @@ def test_replay_masks_the_suspects_alone_and_leaves_the_live_state(
     assert session.trainer.train_step.compilations == 1
 
 
+@pytest.mark.parametrize("packing", [False, True])
+def test_a_replay_without_a_sample_whose_activations_are_not_finite_is_sound(
+    make_spec: MakeSpec, open_session: OpenSession, tmp_path: Path, packing: bool
+) -> None:
+    spec = on_model_of_its_own(make_spec, tmp_path / "model", tie_word_embeddings=False)
+    weights = load_file(tmp_path / "model/model.safetensors")
+    rare = Tokenizer.from_file(str(tmp_path / "model/tokenizer.json")).token_to_id("Z")
+    weights["model.embed_tokens.weight"][rare] = np.nan
+    save_file(weights, tmp_path / "model/model.safetensors")
+    poisoned = make_spec(poison=[{"id": "evil", "text": "a Zebra"}], model=spec.model.model_dump(mode="json"))
+    fields = poisoned.model_dump(mode="json")
+    fields["data"] |= {"packing": packing, "max_packed_rows": 3, "max_length": 40}
+    session = open_session(RunSpec.model_validate(fields))
+    steps = trained(session, 14).metrics.steps
+    hit = next(step for step in steps if "evil" in [sample.sample_id for sample in step.samples])
+    assert hit.withheld is Withheld.NON_FINITE
+    replay = AnalysisSpec(
+        analysis_id="a",
+        run_id="run",
+        schedule=Schedule(),
+        start_step=hit.step,
+        end_step=hit.step + 1,
+        variants=(ReplayVariant(name="without", masked_sample_ids=("evil",)),),
+    )
+    (without,) = session.replay(replay).replays[0].steps
+    assert without.withheld is None
+    assert [sample.sample_id for sample in without.samples] == [sample.sample_id for sample in hit.samples]
+    assert all(np.isfinite(sample.grad_norm) for sample in without.samples)
+
+
 def test_an_unguarded_replay_applies_what_the_guard_withheld(make_spec: MakeSpec, open_session: OpenSession) -> None:
     detection = {"min_steps": 4, "history_steps": 8, "loss_z": 1e-6, "grad_norm_z": 1e-6, "max_rejections": 1000}
     optim = {"steps": 40, "batch_size": 4, "learning_rate": 1e-3, "warmup_steps": 2}
@@ -398,6 +446,62 @@ def test_other_rows_than_were_trained_on_are_refused(make_spec: MakeSpec, open_s
     changed = open_session(make_spec(poison=[{"text": "new"}]))
     with pytest.raises(TrainingDataChanged, match="was trained on other rows"):
         changed.train_window(window(4, 4, index=1))
+
+
+def test_other_base_weights_than_were_trained_on_are_refused(
+    make_spec: MakeSpec, open_session: OpenSession, tmp_path: Path
+) -> None:
+    spec = on_model_of_its_own(make_spec, tmp_path / "model")
+    trained(open_session(spec), 4)
+    write_tiny_model(tmp_path / "model", num_hidden_layers=1, seed=1)
+    changed = open_session(spec)
+    short = changed.trainer.model.frozen_digest.result()[:12]
+    message = rf"at step 4 was trained on other weights \([0-9a-f]{{12}}\) than were loaded from '.*/model' \({short}\)"
+    with pytest.raises(BaseWeightsChanged, match=message + "; restore the model's files or start a new run"):
+        changed.train_window(window(4, 4, index=1))
+    write_tiny_model(tmp_path / "model", num_hidden_layers=1)
+    assert open_session(spec).train_window(window(4, 4, index=1)).notes == ()
+
+
+def test_full_fine_tuning_goes_on_from_its_own_weights_whatever_became_of_the_model(
+    make_spec: MakeSpec, open_session: OpenSession, tmp_path: Path
+) -> None:
+    spec = on_model_of_its_own(make_spec, tmp_path / "model", lora=None)
+    unbroken = trained(open_session(spec, "unbroken"), 4, 8)
+    trained(open_session(spec), 4)
+    write_tiny_model(tmp_path / "model", num_hidden_layers=1, seed=1)
+    assert open_session(spec).train_window(window(4, 4, index=1)).state_digest == unbroken.state_digest
+
+
+def test_a_checkpoint_from_before_base_weights_had_a_digest_is_taken_up(
+    make_spec: MakeSpec, open_session: OpenSession, tmp_path: Path
+) -> None:
+    spec = make_spec()
+    with closing(
+        Session(with_digest(load_trainer(spec, make_mesh()), FrozenDigest(nnx.State({}))), tmp_path / "run")
+    ) as old:
+        trained(old, 4)
+        assert old.store.newest_ancestor(Schedule(), 4).record.frozen_digest is None
+    session = open_session(spec)
+    result = session.train_window(window(4, 4, index=1))
+    assert result.state_digest == trained(open_session(spec, "unbroken"), 8).state_digest
+    assert session.store.newest_ancestor(Schedule(), 8).record.frozen_digest is not None
+
+
+def test_a_window_whose_base_weights_could_not_be_read_is_not_committed(
+    make_spec: MakeSpec, open_session: OpenSession, tmp_path: Path
+) -> None:
+    trainer = load_trainer(make_spec(), make_mesh())
+    lost = jax.tree.map(jax.numpy.copy, trainer.model.frozen)
+    jax.tree.map(lambda leaf: leaf.delete(), lost)
+    with closing(Session(with_digest(trainer, FrozenDigest(lost)), tmp_path / "run")) as session:
+        with pytest.raises(RuntimeError, match="deleted"):
+            trained(session, 4)
+        assert session.store.is_fresh()
+
+
+def with_digest(trainer: Trainer, digest: FrozenDigest) -> Trainer:
+    return replace(trainer, model=replace(trainer.model, frozen_digest=digest))
 
 
 def test_a_window_of_another_generation_than_its_schedule_is_refused(

@@ -26,3 +26,9 @@ class WorkerError(Exception):
             detail=str(self),
             facts=self.facts,
         )
+
+
+class StorageFailed(WorkerError):
+    """The worker's storage did not take or give what it should."""
+
+    status = HTTPStatus.INSUFFICIENT_STORAGE

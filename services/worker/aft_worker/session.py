@@ -33,7 +33,7 @@ from aft_contracts import (
 )
 from aft_worker.checkpoint.record import CheckpointRecord, WindowRecord
 from aft_worker.checkpoint.snapshot import snapshot
-from aft_worker.checkpoint.store import CheckpointStore
+from aft_worker.checkpoint.store import CheckpointStore, Restored
 from aft_worker.commits import Commits
 from aft_worker.control import Control, Unattended, WorkerStopping
 from aft_worker.course import course_before, is_ancestor
@@ -53,6 +53,12 @@ log = structlog.get_logger(__name__)
 
 class TrainingDataChanged(WorkerError):
     """The training data is not what the checkpoint was trained on."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class BaseWeightsChanged(WorkerError):
+    """The model's weights are not those that the checkpoint was trained on."""
 
     status = HTTPStatus.CONFLICT
 
@@ -102,7 +108,7 @@ class Session:
 
         `may_write` raises once the run belongs to another worker: nothing is committed after that.
         """
-        self.trainer = trainer
+        self.trainer, self._may_write = trainer, may_write
         self.artifacts = run_folder.absolute() / "artifacts"
         self.data_digest = _data_digest(trainer)
         self._eval_loss = EvalLoss(trainer.model, trainer.mesh)
@@ -248,6 +254,7 @@ class Session:
                 "restore the data files or start a new run.",
                 step=restored.step,
             )
+        self._refuse_other_weights(restored)
         state = restored.state
         if restored.step < step:
             log.info("training_forward", from_step=restored.step, to_step=step)
@@ -256,6 +263,17 @@ class Session:
             state, _ = self.trainer.advance(state, between, schedule)
         live = Live(state=state, generation=schedule.generation, step=step, schedule=schedule)
         return Reached(live=live, notes=restored.notes, trained_steps=step - restored.step)
+
+    def _refuse_other_weights(self, restored: Restored) -> None:
+        trained_on, loaded = restored.record.frozen_digest, self.trainer.model.frozen_digest.result()
+        if trained_on is not None and trained_on != loaded:
+            path = self.trainer.spec.model.path
+            raise BaseWeightsChanged(
+                f"The checkpoint at step {restored.step} was trained on other weights ({_short(trained_on)}) than "
+                f"were loaded from {path!r} ({_short(loaded)}); restore the model's files or start a new run.",
+                step=restored.step,
+                path=path,
+            )
 
     def _live_at(self, step: int, schedule: Schedule) -> Live | None:
         """The live state, if it is the one that `schedule` leads to after `step` steps."""
@@ -337,6 +355,7 @@ class Session:
             state_digest=state_digest(state),
             notes=notes,
         )
+        self._may_write()  # The ledger's file of a run that was lost is the new owner's.
         self.ledger.append(window.metrics, generation=spec.generation, index=spec.index)
         checkpoint = self.store.save(
             state,
@@ -373,12 +392,21 @@ class Session:
         return DomainScore(loss=nll / weight if weight else float("nan"), tokens=tokens)
 
     def _checkpoint_record(self, schedule: Schedule, window: WindowRecord | None = None) -> CheckpointRecord:
-        return CheckpointRecord(schedule=schedule, data_digest=self.data_digest, window=window)
+        return CheckpointRecord(
+            schedule=schedule,
+            data_digest=self.data_digest,
+            frozen_digest=self.trainer.model.frozen_digest.result(),
+            window=window,
+        )
 
 
 def _data_digest(trainer: Trainer) -> str:
     tables = trainer.batches.tables
     return hashlib.sha256("".join(f"{name} {tables[name].digest}\n" for name in sorted(tables)).encode()).hexdigest()
+
+
+def _short(digest: str | None) -> str:
+    return digest[:12] if digest is not None else "none"
 
 
 def _path_or_none(path: Path | None) -> str | None:

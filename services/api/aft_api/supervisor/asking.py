@@ -17,6 +17,7 @@ MENDABLE = frozenset(
         "storage_failed",
         "no_good_checkpoint",
         "training_data_changed",
+        "base_weights_changed",
         "training_thread_dead",
         "stale_fence",
         "internal_error",

@@ -40,5 +40,7 @@ class CheckpointRecord(Contract):
     """The course it was trained under."""
     data_digest: str
     """Sha256 over the training rows it was trained on, in hex."""
+    frozen_digest: str | None = None
+    """Sha256 over the weights that are not trained, in hex; None where there are none, or from before it was kept."""
     window: WindowRecord | None = None
     """The window that ends with it; None for the state before the first step."""

@@ -16,6 +16,7 @@ from aft_worker.model.config import DecoderConfig
 from aft_worker.model.config_file import read_config
 from aft_worker.model.decoder import Decoder
 from aft_worker.model.errors import ModelFileMissing, WeightMismatch
+from aft_worker.model.frozen_digest import FrozenDigest
 from aft_worker.model.hf_names import TensorNames, is_stacked, tensor_names
 from aft_worker.model.layers import LowRank
 from aft_worker.model.lora import add_adapters, first_value
@@ -34,6 +35,8 @@ class LoadedModel:
     graphdef: nnx.GraphDef[Decoder]
     trainable: Parameters
     frozen: Parameters
+    frozen_digest: FrozenDigest
+    """Fingerprint of `frozen`, under way since the model was loaded."""
 
 
 def load_model(
@@ -72,13 +75,15 @@ def load_model(
     def frozen_value(path: ParameterPath, variable: nnx.Variable[Any]) -> Array:
         return value(path, variable).astype(compute.value)
 
+    frozen = with_values(frozen, frozen_value)
     return LoadedModel(
         model_dir=path,
         config=config,
         lora=lora,
         graphdef=graphdef,
         trainable=with_values(trainable, value),
-        frozen=with_values(frozen, frozen_value),
+        frozen=frozen,
+        frozen_digest=FrozenDigest(frozen),
     )
 
 
