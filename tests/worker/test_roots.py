@@ -81,12 +81,103 @@ def test_what_leads_outside_is_refused(root: Path, path: str) -> None:
         refuse_outside(spec_of(root / "data.jsonl", given_path), [root])
 
 
+def data_set(folder: Path, *, name: str, content: str) -> Path:
+    """A folder of one file that a data set is, and another that says where its rows lie."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "data/train.jsonl").write_text('{"text": "a"}\n')
+    (folder / name).write_text(content)
+    return folder
+
+
+CONFIGS = "configs:\n- config_name: default\n  data_files: data/*.jsonl\n- config_name: other\n  "
+OUTSIDE = [
+    "data_files: {outside}",
+    "data_files: ../../secret.jsonl",
+    "data_files: [data/train.jsonl, data/../../../secret.jsonl]",
+    "data_files: [{{split: train, path: data/*}}, {{split: test, path: [data/*, '{outside}']}}]",
+    "data_files: file://{outside}",
+    "data_files: file:{outside}",
+    "data_files: https://example.org/x.jsonl",
+    "data_files: hf://datasets/x/y/z.jsonl",
+    "data_files: zip://x.jsonl::data/train.zip",
+    "data_files: data/train.jsonl::{outside}",
+    "data_dir: ../..",
+    "data_dir: /etc",
+]
+
+
+@pytest.mark.parametrize("config", OUTSIDE)
+@pytest.mark.parametrize("name", ["README.md", ".huggingface.yaml"])
+def test_data_set_that_names_files_outside_its_folder_is_refused(root: Path, name: str, config: str) -> None:
+    configs = CONFIGS + config.format(outside=root.parent / "secret.jsonl")
+    content = f"\ufeff---\r\n{configs}\r\n---\r\n# A card\r\n" if name == "README.md" else configs
+    folder = data_set(root / "set", name=name, content=content)
+    with pytest.raises(PathOutsideRoots, match=rf"data\.domains\.d\.path is '.*/set', where {name} names '") as caught:
+        refuse_outside(spec_of(folder, root / "model"), [root])
+    assert caught.value.facts["named"] in content
+    refuse_outside(spec_of(folder, root / "model"), [])
+
+
+def test_data_set_that_names_files_outside_in_a_list_of_pairs_is_refused(root: Path) -> None:
+    pairs = [["configs", [{"config_name": "default", "data_files": "../../secret.jsonl"}]]]
+    folder = data_set(root / "set", name=".huggingface.yaml", content=json.dumps(pairs))
+    with pytest.raises(PathOutsideRoots, match=r"where \.huggingface\.yaml names"):
+        refuse_outside(spec_of(folder, root / "model"), [root])
+
+
+@pytest.mark.parametrize("header", [CONFIGS + "data_files: data/train.jsonl", "license: mit", "configs: []", ""])
+def test_data_set_that_names_its_own_files_is_read(root: Path, header: str) -> None:
+    folder = data_set(root / "set", name="README.md", content=f"---\n{header}\n---\n")
+    refuse_outside(spec_of(folder, root / "model"), [root])
+    rows = list(read_dataset(SourceSpec(path=str(folder)), frozenset({"text"}), streamed=True))
+    assert [row.fields for row in rows] == [{"text": "a"}]
+
+
+@pytest.mark.parametrize(
+    "named", ["../../elsewhere/data-00000-of-00001.arrow", "/etc/passwd", "hf://datasets/x/y.arrow"]
+)
+@pytest.mark.parametrize("split", [None, "train"])
+def test_saved_data_set_that_names_files_outside_its_folder_is_refused(
+    root: Path, split: str | None, named: str
+) -> None:
+    rows, folder = datasets.Dataset.from_list([{"text": "a"}]), root / "saved"
+    (rows if split is None else datasets.DatasetDict({split: rows})).save_to_disk(folder)
+    spec = spec_of(folder, root / "model")
+    refuse_outside(spec, [root])
+    state = folder / (split or "") / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"_data_files": [{"filename": named}]}))
+    with pytest.raises(PathOutsideRoots, match=rf"where state\.json names '{named}'"):
+        refuse_outside(spec, [root])
+    (folder / "dataset_dict.json").write_text('{"splits": ["../../elsewhere"]}')
+    state.unlink()
+    with pytest.raises(PathOutsideRoots, match=r"where dataset_dict\.json names '\.\./\.\./elsewhere'"):
+        refuse_outside(spec, [root])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("README.md", "---\nconfigs: [\n---\n"),
+        (".huggingface.yaml", "a: b: c"),
+        ("state.json", "{"),
+        ("dataset_dict.json", "\0"),
+    ],
+)
+def test_data_set_whose_names_cannot_be_read_is_refused(root: Path, name: str, content: str) -> None:
+    folder = data_set(root / "set", name=name, content=content)
+    with pytest.raises(DataFileUnreadable, match=rf"{name}' says where the rows"):
+        refuse_outside(spec_of(folder, root / "model"), [root])
+
+
 PARTS = st.sampled_from(["..", ".", "inputs", "model", "data.jsonl", "secret.jsonl"]) | st.text(max_size=6)
 
 
 @given(st.text(min_size=1, max_size=60) | st.lists(PARTS, min_size=1, max_size=5).map("/".join), st.booleans())
 @example("model/../data.jsonl", True)
 @example("../secret.jsonl", True)
+@example("absent/..", True)
+@example("data.jsonl/..", True)
+@example("data.jsonl/", True)
 def test_any_path_is_inside_or_refused(one_root: Path, path: str, is_below: bool) -> None:
     given_path = f"{one_root}/{path}" if is_below else path or "."
     try:
@@ -95,7 +186,7 @@ def test_any_path_is_inside_or_refused(one_root: Path, path: str, is_below: bool
         is_refused = True
     else:
         is_refused = False
-    is_inside = os.path.exists(given_path) and Path(os.path.realpath(given_path)).is_relative_to(one_root)
+    is_inside = Path(given_path).exists() and Path(os.path.realpath(given_path)).is_relative_to(one_root)
     assert is_refused != is_inside
 
 

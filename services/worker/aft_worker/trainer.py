@@ -44,7 +44,7 @@ class Trainer:
     ) -> tuple[TrainState, StepRecord]:
         """The state after `step`, and what the step measured; `state` is consumed.
 
-        Samples in `masked` carry no loss; all else in their batch stays what it was.
+        Samples in `masked` are padding alone; all else in their batch stays what it was.
         """
         started = self.clock()
         batch = self.batches.batch_at(step, schedule, masked)

@@ -38,15 +38,16 @@ def test_rows_are_padded_and_weighted(table: TokenTable) -> None:
         assert weights.tolist() == [0.0] + [float(n)] * (length - 1) + [0.0] * (8 - length)
 
 
-def test_masking_takes_the_loss_of_those_rows_alone(table: TokenTable) -> None:
+def test_masking_empties_those_rows_alone(table: TokenTable) -> None:
     source = source_of(table)
     plain = source.batch_at(3, Schedule())
     masked = source.batch_at(3, Schedule(), frozenset({plain.sample_id[2]}))
     assert (masked.sample_id, masked.domain) == (plain.sample_id, plain.domain)
-    np.testing.assert_array_equal(masked.tokens, plain.tokens)
-    expected = plain.loss_weights.copy()
-    expected[2] = 0.0
-    np.testing.assert_array_equal(masked.loss_weights, expected)
+    assert plain.tokens[2].any()
+    for emptied, full in [(masked.tokens, plain.tokens), (masked.loss_weights, plain.loss_weights)]:
+        expected = full.copy()
+        expected[2] = 0
+        np.testing.assert_array_equal(emptied, expected)
 
 
 def test_packed_lines_hold_what_the_rows_hold_alone(table: TokenTable) -> None:
@@ -84,6 +85,18 @@ def test_a_banned_row_leaves_its_place_empty_and_its_neighbours_alone(table: Tok
     assert not without.loss_weights[place].any()
     np.testing.assert_array_equal(without.tokens[~place], plain.tokens[~place])
     np.testing.assert_array_equal(without.loss_weights[~place], plain.loss_weights[~place])
+
+
+def test_a_masked_row_leaves_its_place_on_a_line_empty_and_its_figures_in_place(table: TokenTable) -> None:
+    plan = DataPlan(
+        seed=0, sample_ids={"d": table.sample_ids}, weights={"d": 1.0}, batch_size=1, lines={"d": [(3, 0, 1)]}
+    )
+    source = BatchSource(plan, {"d": table}, max_length=12, packed=3)
+    plain, masked = source.batch_at(0, Schedule()), source.batch_at(0, Schedule(), frozenset({"r0"}))
+    banned = source.batch_at(0, Schedule().with_blacklisted(["r0"], step=0, cause="test"))
+    assert (masked.sample_id, masked.place) == (plain.sample_id, plain.place)
+    for field in ("tokens", "loss_weights", "segments"):
+        np.testing.assert_array_equal(getattr(masked, field), getattr(banned, field))
 
 
 def test_sample_keys_belong_to_sample_and_step(table: TokenTable) -> None:

@@ -179,6 +179,29 @@ def test_neighbours_on_a_line_do_not_reach_a_sample(load_tiny) -> None:
     assert after.sample_loss[places[1]] != before.sample_loss[places[1]]
 
 
+def masked(alone: Lines, row: int, *, tokens: bool) -> Lines:
+    """The samples, one of them without weight, and on demand without tokens as well."""
+    emptied = Lines(**{**vars(alone), "tokens": alone.tokens.copy(), "loss_weights": alone.loss_weights.copy()})
+    emptied.loss_weights[row] = 0.0
+    if tokens:
+        emptied.tokens[row] = 0
+    return emptied
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_tokens_of_a_masked_sample_change_no_bit(load_tiny, case: str) -> None:
+    way = CASES[case]
+    model = load_tiny(lora=way.lora, remat=way.remat, **way.config)
+    left, emptied = (masked(samples(), 1, tokens=tokens) for tokens in (False, True))
+    for pair in [(left, emptied), (packed_of(left)[0], packed_of(emptied)[0])]:
+        assert_same_bits(*(probed(model, lines, parts=way.parts) for lines in pair))
+
+
+def assert_same_bits(first: BatchGradients, second: BatchGradients) -> None:
+    for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+
+
 @pytest.mark.parametrize("lora", [None, LORA])
 def test_overflowing_sample_spoils_its_own_figures_and_the_update_alone(load_tiny, lora) -> None:
     model, alone = load_tiny(lora=lora), samples()

@@ -50,7 +50,7 @@ class BatchSource:
         self.max_length, self.packed = max_length, packed
 
     def batch_at(self, step: int, schedule: Schedule, masked: frozenset[str] = frozenset()) -> TokenBatch:
-        """The batch of `step`; rows whose id is in `masked` carry no loss, and all else stays what it was."""
+        """The batch of `step`; rows whose id is in `masked` are padding alone, and all else stays what it was."""
         slots = self.plan.slots_at(step, schedule)
         banned = schedule.blacklist_at(step)
         tokens_BT, loss_weights_BT = _blank(len(slots), self.max_length)
@@ -61,14 +61,13 @@ class BatchSource:
             for p, row in enumerate(self.plan.rows_of(slot)):
                 segments_BT[b, start:] = p
                 sample_id = table.sample_ids[row]
-                end = start + table.length(row)
-                # A banned row on a line with others leaves its place empty, so that these stay where they were.
+                # A banned row on a line with others leaves its place empty, so that these stay where they were. So does
+                # a masked one: without weight its tokens count for nothing, unless they come to numbers not finite.
                 if sample_id not in banned:
-                    table.put(row, tokens_BT[b, start:], loss_weights_BT[b, start:])
                     samples.append((sample_id, slot.domain, b * self.packed + p))
-                if sample_id in masked:
-                    loss_weights_BT[b, start:end] = 0.0
-                start = end
+                    if sample_id not in masked:
+                        table.put(row, tokens_BT[b, start:], loss_weights_BT[b, start:])
+                start += table.length(row)
         sample_ids, domains, places = zip(*samples, strict=True)
         return TokenBatch(
             tokens=tokens_BT,

@@ -102,6 +102,21 @@ def test_a_json_list_that_breaks_is_an_error_with_its_line(tmp_path: Path, broke
         list(read_rows(source(tmp_path / "a.json", broken)))
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('[\n{"text": "a"}\n]\n[\n{"text": "b"}\n]\n', 4),
+        ('[{"text": "a"}][{"text": "b"}]', 1),
+        ('[]\n\n{"text": "b"}\n', 3),
+        ('[\n{"text": "a"}\n]\n]', 4),
+        ('[{"text": "a"}]\n\x00', 2),
+    ],
+)
+def test_what_follows_a_json_list_is_an_error_with_its_line(tmp_path: Path, text: str, line: int) -> None:
+    with pytest.raises(DataFileUnreadable, match=rf"a\.json, line {line}: something follows the list of rows"):
+        list(read_rows(source(tmp_path / "a.json", text)))
+
+
 def test_csv_rows_are_numbered_by_the_line_they_begin_on(tmp_path: Path) -> None:
     text = (
         b"\xef\xbb\xbfprompt,completion,id,weight\r\n"

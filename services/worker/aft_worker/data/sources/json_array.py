@@ -54,6 +54,9 @@ def _objects(path: Path, text: str) -> Iterator[RawRow | BadRow]:
             at = _past_blanks(text, at + 1)
         elif text[at : at + 1] != "]":
             raise _broken(path, line + text.count("\n", counted, at))
+    end = _past_blanks(text, at + 1)
+    if end < len(text):
+        raise _followed(path, line + text.count("\n", counted, end))
 
 
 def _past_blanks(text: str, at: int) -> int:
@@ -65,6 +68,15 @@ def _past_blanks(text: str, at: int) -> int:
 def _broken(path: Path, line: int) -> DataFileUnreadable:
     return DataFileUnreadable(
         f"{path}, line {line}: the list of rows is not JSON from here on; repair it, or store a row a line (JSONL).",
+        path=str(path),
+        line=line,
+    )
+
+
+def _followed(path: Path, line: int) -> DataFileUnreadable:
+    return DataFileUnreadable(
+        f"{path}, line {line}: something follows the list of rows, which is all that a file may hold; "
+        "make one list of all rows, or store a row a line (JSONL).",
         path=str(path),
         line=line,
     )
