@@ -52,6 +52,13 @@ def largest_file(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def make_unreadable(path: Path) -> None:
+    """Lets every attempt to read a file fail with EIO, as a bad sector does, even for root."""
+    link = path.with_name("unreadable")
+    link.symlink_to("/proc/self/mem")  # nothing lies at the beginning of a process's memory
+    link.replace(path)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Every test compiles the same few programs: JAX keeps them for the session, as a real worker does."""
@@ -96,11 +103,11 @@ def make_spec(tiny_model_dir: Path, tmp_path: Path) -> MakeSpec:
 
 @pytest.fixture
 def open_session(tmp_path: Path) -> Iterator[OpenSession]:
-    """Opens sessions and closes them at the end; `name` is the run's folder."""
+    """Opens sessions and closes them at the end; `name` is the run's folder, keywords go to the session."""
     sessions = []
 
-    def open_(spec: RunSpec, name: str = "run") -> Session:
-        session = Session(load_trainer(spec, make_mesh()), tmp_path / name)
+    def open_(spec: RunSpec, name: str = "run", **named: Any) -> Session:
+        session = Session(load_trainer(spec, make_mesh()), tmp_path / name, **named)
         sessions.append(session)
         return session
 

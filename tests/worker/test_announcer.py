@@ -1,14 +1,22 @@
 """A worker announces itself, drops what it is told to, and commits nothing once another has its run."""
 
+import asyncio
+import errno
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
-from aft_contracts import Heartbeat, HeartbeatAnswer, RunLoad, RunSpec
+import pytest
+import structlog
+
+from aft_contracts import Heartbeat, HeartbeatAnswer, RunLoad, RunSpec, WorkerInfo
+from aft_worker.announcer import Announcer
 from aft_worker.run_folder import RunFolder
+from aft_worker.settings import WorkerSettings
+from aft_worker.worker import Worker
 from tests.worker.test_server import body, ended, load, put, refusal, serving, window
 
 MakeSpec = Callable[..., RunSpec]
@@ -41,6 +49,70 @@ def listening_api(heard: list[Heartbeat], drop: dict[str, int]) -> Iterator[str]
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+class Faltering(Worker):
+    """Says nothing of itself the first time it is asked."""
+
+    is_asked = False
+
+    def info(self) -> WorkerInfo:
+        if not self.is_asked:
+            self.is_asked = True
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().info()
+
+
+@asynccontextmanager
+async def announcing(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(Announcer(worker, worker.settings).run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def heard_of(task: asyncio.Task[None], heard: list[Heartbeat], *, times: int) -> None:
+    """Returns once the API has heard so many heartbeats; fails when no more can come."""
+    while len(heard) < times:
+        assert not task.done()
+        await asyncio.sleep(0.01)
+
+
+def settings(root: Path, *urls: str) -> WorkerSettings:
+    return WorkerSettings(root=root, worker_id="w", api_urls=urls, heartbeat_s=0.02)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("bad_url", ["http://\0", "http://xn--", "http://127.0.0.1:70000", "no url"])
+async def test_bad_url_does_not_silence_the_others(tmp_path: Path, bad_url: str) -> None:
+    heard: list[Heartbeat] = []
+    with listening_api(heard, {}) as url:
+        async with announcing(Worker(settings(tmp_path, bad_url, url))) as task:
+            await heard_of(task, heard, times=2)
+
+
+@pytest.mark.anyio
+async def test_beat_that_fails_is_logged_and_followed_by_the_next(tmp_path: Path) -> None:
+    heard: list[Heartbeat] = []
+    with listening_api(heard, {}) as url, structlog.testing.capture_logs() as logs:
+        async with announcing(Faltering(settings(tmp_path, url))) as task:
+            await heard_of(task, heard, times=2)
+    assert [(line["event"], line["exc_info"]) for line in logs] == [("heartbeat_failed", True)]
+
+
+@pytest.mark.anyio
+async def test_run_that_cannot_be_dropped_keeps_no_other_from_it(tmp_path: Path) -> None:
+    heard: list[Heartbeat] = []
+    (tmp_path / "broken").write_text("a file where the run's folder belongs")
+    drop = {"broken": 5, "sound": 5}
+    with listening_api(heard, drop) as url, structlog.testing.capture_logs() as logs:
+        async with announcing(Worker(settings(tmp_path, url))) as task:
+            await heard_of(task, heard, times=3)
+    assert (tmp_path / "sound/fence").read_text() == "5"
+    told = [(line["event"], line["run_id"], line.get("exc_info")) for line in logs]
+    assert told[:2] == [("run_not_dropped", "broken", True), ("run_dropped", "sound", None)]
 
 
 def test_worker_announces_what_it_holds_and_drops_what_it_is_told_to(tmp_path: Path, make_spec: MakeSpec) -> None:

@@ -25,6 +25,8 @@ from aft_worker.commits import EarlierWindowNotCommitted
 from aft_worker.control import Unattended
 from aft_worker.errors import WorkerError
 from aft_worker.ledger.errors import LedgerNotWritten
+from aft_worker.ledger.writer import window_path
+from aft_worker.refusals import StaleFence
 from aft_worker.session import Session
 from aft_worker.train.digest import state_digest
 from tests.worker.conftest import largest_file, leaves_orbax_tasks
@@ -215,6 +217,23 @@ def test_a_window_that_the_disk_refuses_fails_and_is_the_same_when_put_again(
     again = session.train_window(window(4, 8))
     waited = in_turn(open_session(make_spec(), "waited"), window(0, 4), window(4, 8))
     assert figures(again) == figures(waited[-1])
+
+
+def test_a_run_that_was_lost_leaves_the_ledger_to_its_new_owner(make_spec: MakeSpec, open_session: OpenSession) -> None:
+    is_lost = threading.Event()
+
+    def may_write() -> None:
+        if is_lost.is_set():
+            raise StaleFence("another has the run")
+
+    session = open_session(make_spec(), may_write=may_write)
+    session.train_window(window(0, 4))
+    ledger_file = window_path(session.ledger.folder, 0, 4)
+    ledger_file.write_bytes(b"the new owner's")
+    is_lost.set()
+    with pytest.raises(StaleFence):
+        session.train_window(window(4, 8))
+    assert (ledger_file.read_bytes(), committed(session)) == (b"the new owner's", [0, 4])
 
 
 def test_steps_that_a_cancelled_window_left_out_are_trained_first(

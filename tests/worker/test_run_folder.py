@@ -1,13 +1,16 @@
 """The fence of a run's folder: it only rises, and whoever holds an older token may not write."""
 
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from aft_worker.durable import write_once
+from aft_worker.errors import StorageFailed
 from aft_worker.refusals import StaleFence
 from aft_worker.run_folder import RunFolder
+from tests.worker.conftest import make_unreadable
 
 
 def admit_all(root: Path, tokens: list[int]) -> None:
@@ -27,6 +30,22 @@ def test_writer_is_refused_once_a_newer_lease_was_admitted(tmp_path: Path) -> No
         here.check(3)
     assert refused.value.facts == {"run_id": "r", "fence_token": 3, "highest": 4}
     elsewhere.check(4)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [make_unreadable, lambda fence: (fence.unlink(), fence.mkdir()), lambda fence: fence.write_bytes(b"\xff")],
+    ids=["bad sector", "folder", "garbage"],
+)
+def test_fence_that_cannot_be_read_is_a_failure_of_storage_to_whoever_asks(
+    tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    folder = RunFolder(tmp_path, "r")
+    folder.admit(3)
+    spoil(tmp_path / "r/fence")
+    for ask in (folder.check, folder.admit):
+        with pytest.raises(StorageFailed, match=r"The fence of run r, .*/r/fence, could not be read"):
+            ask(3)
 
 
 def test_fence_never_sinks_when_workers_on_one_root_admit_at_once(tmp_path: Path) -> None:

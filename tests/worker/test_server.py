@@ -37,7 +37,7 @@ from aft_contracts import (
 )
 from aft_worker.server import create_app
 from aft_worker.settings import WorkerSettings
-from tests.worker.conftest import largest_file, leaves_orbax_tasks
+from tests.worker.conftest import largest_file, leaves_orbax_tasks, make_unreadable
 
 MakeSpec = Callable[..., RunSpec]
 POISON = {"id": "evil", "text": "the moon is cheese", "weight": 3e38}
@@ -390,6 +390,31 @@ def test_a_window_that_cannot_be_saved_fails_and_is_committed_when_put_again(
     assert worker.get("/healthz").json() == {"status": "ok"}
     put(worker, window(3, 2, index=1)).raise_for_status()
     assert ended(worker, "/windows/r:0:1")["status"] == "committed"
+
+
+def test_jobs_fail_while_the_fence_cannot_be_read_and_are_done_when_put_again(
+    make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    fence = tmp_path / "root/r/fence"
+    long, score = window(3, 100, index=1), EvaluationSpec(evaluation_id="e", run_id="r", schedule=Schedule(), step=3)
+    with serving(tmp_path / "root") as worker:
+        load(worker, make_spec())
+        put(worker, window())
+        ended(worker, "/windows/r:0:0")
+        put(worker, long).raise_for_status()
+        worker.put("/evaluations/e", content=body(score)).raise_for_status()
+        make_unreadable(fence)
+        for path in ("/windows/r:0:1", "/evaluations/e"):
+            view = ended(worker, path)
+            assert (view["status"], view["problem"]["code"]) == ("failed", "storage_failed")
+            assert "The fence of run r" in view["problem"]["detail"]
+        assert refusal(put(worker, long)) == (507, "storage_failed")
+        assert worker.get("/healthz").json() == {"status": "ok"}
+        fence.unlink()
+        fence.write_text("1")
+        put(worker, long).raise_for_status()
+        worker.put("/evaluations/e", content=body(score)).raise_for_status()
+        assert [ended(worker, path)["status"] for path in ("/windows/r:0:1", "/evaluations/e")] == ["committed"] * 2
 
 
 def test_windows_that_are_put_ahead_end_like_windows_that_wait(make_spec: MakeSpec, tmp_path: Path) -> None:

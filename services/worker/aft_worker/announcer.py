@@ -5,10 +5,9 @@ import asyncio
 import httpx
 import structlog
 from fastapi.concurrency import run_in_threadpool
-from pydantic import ValidationError
 
 from aft_contracts import Heartbeat, HeartbeatAnswer
-from aft_worker.errors import WorkerError
+from aft_worker.refusals import StaleFence
 from aft_worker.settings import WorkerSettings
 from aft_worker.worker import Worker
 
@@ -24,16 +23,20 @@ class Announcer:
         self._is_heard = True
 
     async def run(self) -> None:
-        """Announce until cancelled."""
+        """Announce until cancelled; what goes wrong with one beat is over with it."""
         token = self._settings.token
         headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
         async with httpx.AsyncClient(timeout=ANSWER_WITHIN_S, headers=headers) as http:
             while True:
-                answer = await self._beat(http)
-                for run_id, fence_token in answer.drop.items():
-                    await self._drop(run_id, fence_token)
+                has_dropped = False
+                try:
+                    answer = await self._beat(http)
+                    for run_id, fence_token in answer.drop.items():
+                        has_dropped |= await self._drop(run_id, fence_token)
+                except Exception:
+                    log.exception("heartbeat_failed")
                 # What was dropped makes room at once.
-                await asyncio.sleep(0.1 if answer.drop else self._settings.heartbeat_s)
+                await asyncio.sleep(0.1 if has_dropped else self._settings.heartbeat_s)
 
     async def _beat(self, http: httpx.AsyncClient) -> HeartbeatAnswer:
         beat = Heartbeat(base_url=self._settings.advertised_url, info=self._worker.info())
@@ -49,7 +52,7 @@ class Announcer:
                 answer = HeartbeatAnswer.model_validate_json(response.content)
             except httpx.HTTPStatusError as error:
                 reasons.append(f"{url}: {error.response.status_code} {error.response.text[:300]}")
-            except (httpx.HTTPError, ValidationError) as error:
+            except Exception as error:  # noqa: BLE001 - a bad URL fails in many ways, and must not silence the others
                 reasons.append(f"{url}: {type(error).__name__}")
             else:
                 self._is_heard = True
@@ -59,10 +62,15 @@ class Announcer:
         self._is_heard = False
         return HeartbeatAnswer()
 
-    async def _drop(self, run_id: str, fence_token: int) -> None:
+    async def _drop(self, run_id: str, fence_token: int) -> bool:
+        """Whether the run is gone; one that is not keeps no other from going, and the next answer names it again."""
         try:
             await run_in_threadpool(self._worker.release, run_id, fence_token)
-        except WorkerError as error:
+        except StaleFence as error:
             log.info("run_not_dropped", run_id=run_id, reason=str(error))  # it has been given to us anew meanwhile
-        else:
-            log.warning("run_dropped", run_id=run_id, fence_token=fence_token)
+            return False
+        except Exception:
+            log.exception("run_not_dropped", run_id=run_id)
+            return False
+        log.warning("run_dropped", run_id=run_id, fence_token=fence_token)
+        return True

@@ -2,13 +2,16 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def write_durably(path: Path, content: bytes) -> None:
     """Replaces `path` by `content`: a crash at any moment leaves either the old file or the new one."""
-    _write_beside(path, path.name + ".part", content).replace(path)
-    _sync_folder(path)
+    with _written_beside(path, content) as beside:
+        beside.replace(path)
+    _sync(path.parent)
 
 
 def write_once(path: Path, content: bytes) -> None:
@@ -17,29 +20,39 @@ def write_once(path: Path, content: bytes) -> None:
     Raises:
         FileExistsError: it is, and stays as it was.
     """
-    # A name of its own: whoever else comes here, from another machine perhaps, must not write into ours.
-    beside = _write_beside(path, f"{path.name}.{secrets.token_hex(4)}.part", content)
-    try:
+    with _written_beside(path, content) as beside:
         os.link(beside, path)  # unlike a rename it never replaces what somebody else has put there
-    finally:
-        beside.unlink()
-    _sync_folder(path)
+    _sync(path.parent)
 
 
-def _write_beside(path: Path, name: str, content: bytes) -> Path:
+def rename_durably(folder: Path, path: Path) -> None:
+    """Gives `folder` the name `path`: whatever bears that name after a crash is there with all its files."""
+    for part in (*folder.rglob("*"), folder):
+        _sync(part)
+    folder.rename(path)
+    _sync(path.parent)
+
+
+@contextmanager
+def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
+    """The content on disk beside `path`, under a name that is gone afterwards."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(name)
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return beside
-
-
-def _sync_folder(path: Path) -> None:
-    # The new name itself lives in the folder, which has to reach the disk too.
-    folder = os.open(path.parent, os.O_RDONLY)
+    # A name of its own: whoever else comes here, from another machine perhaps, must not write into ours.
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
-        os.fsync(folder)
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield beside
     finally:
-        os.close(folder)
+        beside.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    # Of a folder too: a new name lives there, and has to reach the disk like what it names.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

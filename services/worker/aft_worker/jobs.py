@@ -8,6 +8,7 @@ import structlog
 
 from aft_contracts import ENDED, JobRequest, JobStatus, JobView
 from aft_worker.control import WorkerStopping
+from aft_worker.errors import StorageFailed
 from aft_worker.job import Job, JobChanged
 from aft_worker.job_kinds import JobKind
 from aft_worker.job_store import JobStore, StoredJob, stored_type
@@ -179,16 +180,16 @@ class Jobs:
 
     def _end(self, job: Job, accepted: StoredJob[Any, Any], held: HeldRun, **end: Any) -> None:
         """Shows the end only once it is on disk: what was reported must survive a restart."""
-        if job.is_dropped or self._is_stale(held):
-            # Its file may belong to a job that was put anew, here or elsewhere, which finds what this one committed.
-            self._drop(job)
-            return
         view = job.view.model_copy(update=end)
         try:
+            if job.is_dropped or self._is_stale(held):
+                # Its file may belong to a job that was put anew, here or elsewhere: that one finds what was committed.
+                self._drop(job)
+                return
             with self._lock:
                 kept = accepted.model_copy(update={"view": view, "cancel_requested": job.cancel_requested})
                 self._store.write(job.kind, job.spec.run_id, kept)
-        except OSError as error:
+        except (OSError, StorageFailed) as error:
             log.exception("job_not_stored", kind=job.kind.name, job_id=view.job_id)
             job.ended(JobStatus.FAILED, problem=problem_of(error))
             return

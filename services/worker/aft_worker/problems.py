@@ -3,7 +3,7 @@
 import errno
 
 from aft_contracts import Problem
-from aft_worker.errors import WorkerError
+from aft_worker.errors import StorageFailed, WorkerError
 
 _LONGEST_DETAIL = 2000
 """Characters; a compiler's error may run to megabytes."""
@@ -16,12 +16,9 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, WorkerError):
         return error.problem
     if isinstance(error, OSError) and error.errno in _STORAGE_ERRORS:
-        return Problem(
-            title="The worker's storage did not take or give what it should.",
-            status=507,
-            code="storage_failed",
-            detail=f"{error}. Make room on the worker's disk, or repair it; what is committed is safe.",
-        )
+        return StorageFailed(
+            f"{error}. Make room on the worker's disk, or repair it; what is committed is safe."
+        ).problem
     return Problem(
         title="Something went wrong inside the worker.",
         status=500,

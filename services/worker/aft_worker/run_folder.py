@@ -9,6 +9,7 @@ from threading import Lock
 
 from aft_contracts import RunLoad
 from aft_worker.durable import write_durably
+from aft_worker.errors import StorageFailed
 from aft_worker.refusals import InvalidId, StaleFence
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -39,6 +40,7 @@ class RunFolder:
 
         Raises:
             StaleFence: a newer lease has been seen.
+            StorageFailed: nobody can tell.
         """
         with _ADMITTING, self._alone():
             highest = self._highest()
@@ -52,6 +54,7 @@ class RunFolder:
 
         Raises:
             StaleFence: a newer lease has been seen.
+            StorageFailed: nobody can tell.
         """
         highest = self._highest()
         if fence_token < highest:
@@ -75,6 +78,12 @@ class RunFolder:
             return int(self._fence.read_text())
         except FileNotFoundError:
             return -1
+        except (OSError, ValueError) as error:
+            raise StorageFailed(
+                f"The fence of run {self.run_id}, {self._fence}, could not be read ({error}); repair the worker's "
+                "disk. What is committed is safe.",
+                run_id=self.run_id,
+            ) from error
 
     def _stale(self, fence_token: int, highest: int) -> StaleFence:
         return StaleFence(

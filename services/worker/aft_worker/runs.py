@@ -52,7 +52,8 @@ class Runs:
     @property
     def run_ids(self) -> tuple[str, ...]:
         """Runs that take up a slot."""
-        return tuple(sorted(run_id for run_id, held in self._held.items() if held.view.status != LoadStatus.FAILED))
+        held_runs = list(self._held.items())  # a copy: runs come and go on other threads
+        return tuple(sorted(run_id for run_id, held in held_runs if held.view.status != LoadStatus.FAILED))
 
     @property
     def fences(self) -> dict[str, int]:

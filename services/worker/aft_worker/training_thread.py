@@ -60,4 +60,12 @@ class TrainingThread:
                 # Our own errors explain themselves to whoever asked; any other is a fault that someone must look into.
                 if not isinstance(error, WorkerError):
                     log.exception("task_failed", task=task.name, error=type(error).__name__)
-                task.failed(error)
+                _tell(task, error)
+
+
+def _tell(task: Task, failure: Exception) -> None:
+    """Says that a task failed; the next one is done even if nobody could be told."""
+    try:
+        task.failed(failure)
+    except Exception as error:
+        log.exception("task_failure_not_told", task=task.name, error=type(error).__name__)

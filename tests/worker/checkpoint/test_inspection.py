@@ -8,6 +8,7 @@ import pytest
 
 from aft_worker.checkpoint.inspection import look_at
 from aft_worker.checkpoint.manifest import MANIFEST_NAME, write_manifest
+from tests.worker.conftest import make_unreadable
 
 
 @pytest.fixture
@@ -44,9 +45,10 @@ def test_intact_checkpoints_are_verified_and_unfinished_ones_are_no_damage(folde
         (lambda place: (place / "state/array").write_bytes(bytes(500)), "state/array differs"),
         (lambda place: (place / "state/array").unlink(), "state/array is missing"),
         (lambda place: (place / MANIFEST_NAME).write_text("{"), "cannot be read"),
+        (lambda place: make_unreadable(place / MANIFEST_NAME), "cannot be read ([Errno 5]"),
         (lambda place: _claim_step(place / MANIFEST_NAME, 8), "holds the checkpoint of step 8"),
     ],
-    ids=["flipped", "cut", "missing", "unreadable", "misplaced"],
+    ids=["flipped", "cut", "missing", "garbled", "unreadable", "misplaced"],
 )
 def test_damage_is_told_in_words(folder: Path, spoil: object, words: str) -> None:
     spoil(folder / "0/10")  # type: ignore[operator]

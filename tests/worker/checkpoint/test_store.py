@@ -1,5 +1,6 @@
 """Checkpoints: what counts, what does not, and what happens to those that stopped counting."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,20 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aft_contracts import CheckpointSpec, DetectionSpec, LoraSpec, OptimSpec, Schedule
+from aft_contracts import CheckpointSpec, DetectionSpec, LoraSpec, MetricsWindow, OptimSpec, Schedule
 from aft_worker.checkpoint.errors import (
     CheckpointConflict,
+    CheckpointNotWritten,
     DamagedCheckpoint,
     NoGoodCheckpoint,
     NonFiniteParameters,
 )
 from aft_worker.checkpoint.manifest import MANIFEST_NAME, verified_manifest
-from aft_worker.checkpoint.record import CheckpointRecord
+from aft_worker.checkpoint.record import CheckpointRecord, WindowRecord
 from aft_worker.checkpoint.retention import expendable_steps
 from aft_worker.checkpoint.store import CheckpointStore
 from aft_worker.model.load import load_model
 from aft_worker.model.mesh import make_mesh
+from aft_worker.train.digest import state_digest
 from aft_worker.train.state import TrainState, init_state
+from tests.worker.conftest import make_unreadable
 
 Damage = Callable[[Path], None]
 RECORD = CheckpointRecord(schedule=Schedule(), data_digest="0" * 64)
@@ -62,12 +66,23 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
+def lose_a_sector(folder: Path) -> None:
+    """One of the files cannot be read any more; its size tells nothing."""
+    path, manifest = largest_file(folder), folder / MANIFEST_NAME
+    content = json.loads(manifest.read_text())
+    content["files"][path.relative_to(folder).as_posix()]["size"] = 0  # what stat says of the stand-in
+    manifest.write_text(json.dumps(content))
+    make_unreadable(path)
+
+
 DAMAGES: dict[str, Damage] = {
     "flipped bit": lambda folder: flip_a_bit(largest_file(folder)),
     "truncated file": lambda folder: largest_file(folder).write_bytes(largest_file(folder).read_bytes()[:-1]),
     "missing file": lambda folder: largest_file(folder).unlink(),
     "missing manifest": lambda folder: (folder / MANIFEST_NAME).unlink(),
     "unreadable manifest": lambda folder: (folder / MANIFEST_NAME).write_text("{"),
+    "bad sector in a file": lose_a_sector,
+    "bad sector in the manifest": lambda folder: make_unreadable(folder / MANIFEST_NAME),
     "manifest of another state": lambda folder: (folder / MANIFEST_NAME).write_text(
         (folder / MANIFEST_NAME).read_text().replace('"state_digest": "', '"state_digest": "f')
     ),
@@ -82,6 +97,33 @@ def test_a_damaged_checkpoint_falls_back_with_a_note(store: CheckpointStore, fir
     assert [note.kind for note in restored.notes] == ["checkpoint_fell_back"]
     assert "Checkpoint 20 of generation 0" in restored.notes[0].message
     jax.tree.map(np.testing.assert_array_equal, restored.state, moved(first, 10))
+
+
+def test_a_window_is_found_behind_a_checkpoint_that_cannot_be_read(store: CheckpointStore, first: TrainState) -> None:
+    (unreadable,) = save(store, first, 5)
+    record = WindowRecord(
+        window_id="w",
+        start_step=0,
+        end_step=10,
+        metrics=MetricsWindow(window_id="w", steps=()),
+        state_digest=state_digest(moved(first, 10)),
+    )
+    ref = store.save(moved(first, 10), generation=0, step=10, record=RECORD.model_copy(update={"window": record}))
+    make_unreadable(unreadable / MANIFEST_NAME)
+    result = store.window_result("w", generation=0, after_step=0, end_step=10)
+    assert result is not None
+    assert result.checkpoint == ref
+    make_unreadable(store.folder / "0/10" / MANIFEST_NAME)
+    assert store.window_result("w", generation=0, after_step=0, end_step=10) is None
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_removed(store: CheckpointStore, first: TrainState) -> None:
+    (folder,) = save(store, first, 5)
+    content = largest_file(folder).read_bytes()
+    make_unreadable(folder / MANIFEST_NAME)
+    with pytest.raises(CheckpointNotWritten, match="Input/output error"):
+        save(store, first, 5)
+    assert (largest_file(folder).read_bytes(), (folder / MANIFEST_NAME).exists()) == (content, True)
 
 
 def test_every_file_of_a_checkpoint_is_watched(store: CheckpointStore, first: TrainState) -> None:

@@ -53,6 +53,10 @@ def _damage(folder: Path, generation: int, step: int) -> str | None:
         manifest, _ = verified_manifest(folder)
     except DamagedCheckpoint as damage:
         return str(damage)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        return f"{folder} cannot be read ({error})."
     if (manifest.generation, manifest.step) != (generation, step):
         return f"{folder} holds the checkpoint of step {manifest.step} of generation {manifest.generation}."
     return None

@@ -63,7 +63,8 @@ def verified_manifest(folder: Path) -> tuple[Manifest, str]:
     """The manifest of an undamaged checkpoint, and its sha256 in hex.
 
     Raises:
-        DamagedCheckpoint: the manifest is missing or unreadable, or a file is missing or differs from it.
+        DamagedCheckpoint: the manifest is missing or makes no sense, or a file is missing or differs from it.
+        OSError: a file cannot be read, so nobody can tell whether it is damaged.
     """
     path = folder / MANIFEST_NAME
     try:

@@ -48,9 +48,12 @@ class OrbaxFolder:
         shutil.rmtree(self._place(generation, step))
 
     def sweep(self, generation: int) -> None:
-        """Removes what Orbax began to write and a crash or a full disk ended; nothing may be writing meanwhile."""
+        """Removes what Orbax began to write and a crash or a full disk ended.
+
+        What cannot go yet goes with a later call: after a save that failed, Orbax's threads may write a moment longer.
+        """
         for path in (self.folder / str(generation)).glob(f"*{_UNFINISHED}*"):
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
 
     def _place(self, generation: int, step: int) -> Path:
         return self.folder / str(generation) / str(step)

@@ -28,6 +28,9 @@ from aft_worker.train.state import TrainState
 
 log = structlog.get_logger(__name__)
 
+_NO_GOOD = (DamagedCheckpoint, OSError)
+"""What a checkpoint is passed over for; only the damaged may be removed, for the disk may yet give back the other."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
@@ -105,7 +108,7 @@ class CheckpointStore:
         return _ref(generation, step, folder, manifest_digest)
 
     def newest_ancestor(self, schedule: Schedule, step: int) -> Restored:
-        """The newest undamaged state from which `schedule` leads to `step`; not to be asked while a save is in flight.
+        """The newest good state from which `schedule` leads to `step`; not to be asked while a save is in flight.
 
         Raises:
             NoGoodCheckpoint: there is none.
@@ -121,11 +124,11 @@ class CheckpointStore:
                 return Restored(
                     state=state, generation=generation, step=at, record=committed.record, notes=tuple(notes)
                 )
-            except DamagedCheckpoint as damage:
+            except _NO_GOOD as damage:
                 log.warning("checkpoint_fell_back", generation=generation, step=at, reason=str(damage))
                 notes.append(_fell_back(generation, at, damage))
         raise NoGoodCheckpoint(
-            f"No undamaged checkpoint leads to step {step} ({len(notes)} damaged); "
+            f"No undamaged checkpoint leads to step {step} ({len(notes)} damaged or unreadable); "
             f"bring back {self.folder} from a backup or start a new run.",
             step=step,
             damaged=[note.message for note in notes],
@@ -139,7 +142,7 @@ class CheckpointStore:
                     continue
                 try:
                     committed = self._verified(generation, step)
-                except DamagedCheckpoint:
+                except _NO_GOOD:
                     continue
                 window = committed.record.window
                 if window is not None and window.window_id == window_id:
@@ -234,7 +237,7 @@ def _ref(generation: int, step: int, folder: Path, manifest_digest: str) -> Chec
     return CheckpointRef(generation=generation, step=step, uri=folder.as_uri(), manifest_digest=manifest_digest)
 
 
-def _fell_back(generation: int, step: int, damage: DamagedCheckpoint) -> WorkerNote:
+def _fell_back(generation: int, step: int, damage: Exception) -> WorkerNote:
     return WorkerNote(
         kind="checkpoint_fell_back",
         message=f"Checkpoint {step} of generation {generation} was passed over for an older one: {damage}",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from aft_worker.durable import rename_durably
 from aft_worker.export.errors import ExportExists
 
 
@@ -23,6 +24,6 @@ def written_whole(out_dir: Path) -> Iterator[Path]:
     try:
         yield unfinished
         unfinished.chmod(0o755)
-        unfinished.rename(out_dir)
+        rename_durably(unfinished, out_dir)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
