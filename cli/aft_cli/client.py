@@ -48,6 +48,8 @@ AnswerT = TypeVar("AnswerT")
 
 ANSWER_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
+CHECK_WAIT_S = 30.0
+"""How much longer a start may take: a worker looks at the spec first, and one that hangs is waited for by the API."""
 PREVIEW_WAIT_S = 90.0
 """A worker reads the rows first, perhaps from afar."""
 VERIFY_TIMEOUT_S = 600.0
@@ -99,7 +101,7 @@ class AftClient:
 
     def create_run(self, spec: RunSpec) -> RunView:
         """Start a run."""
-        return self._ask(RunView, "POST", "/runs", json=spec.model_dump(mode="json"))
+        return self._ask(RunView, "POST", "/runs", json=spec.model_dump(mode="json"), wait_s=CHECK_WAIT_S)
 
     def run(self, run_id: str) -> RunView:
         """One run."""
@@ -147,7 +149,7 @@ class AftClient:
 
     def checkpoints(self, run_id: str, *, verify: bool = False) -> tuple[CheckpointView, ...]:
         """A run's checkpoints on its worker's disk; with `verify` every file of them is read."""
-        params, wait_s = {"verify": str(verify).lower()}, VERIFY_TIMEOUT_S if verify else 0.0
+        params, wait_s = {"verify": str(verify).lower()}, VERIFY_TIMEOUT_S if verify else CHECK_WAIT_S
         return self._ask(Checkpoints, "GET", f"/runs/{run_id}/checkpoints", params=params, wait_s=wait_s).checkpoints
 
     def samples(self, run_id: str, *, order: SampleOrder, domain: str | None, limit: int) -> SamplesReport:

@@ -3,6 +3,8 @@
 from aft_contracts import Problem
 
 API_UNREACHABLE = "api_unreachable"
+PASSING = frozenset({429, 502, 503, 504})
+"""Statuses of answers that another try may better."""
 
 
 class ApiError(Exception):
@@ -13,9 +15,9 @@ class ApiError(Exception):
         super().__init__(f"{problem.title}: {problem.detail}" if problem.detail else problem.title)
 
     @property
-    def is_unreachable(self) -> bool:
-        """Whether nothing was heard from the API at all, so that asking again may help."""
-        return self.problem.code == API_UNREACHABLE
+    def is_passing(self) -> bool:
+        """Whether the API, or what stands before or behind it, is away or busy just now: asking again may help."""
+        return self.problem.code == API_UNREACHABLE or self.problem.status in PASSING
 
 
 def api_unreachable(base_url: str, reason: Exception) -> ApiError:

@@ -113,7 +113,7 @@ def _child_specs(plan: StackPlan, data_dir: Path, api_url: str, worker_url: str)
     api = {
         "AFT_HOST": plan.host,
         "AFT_PORT": api_url.rsplit(":", 1)[1],
-        "AFT_PUBLIC_URL": api_url,
+        "AFT_PUBLIC_URL": base.get("AFT_PUBLIC_URL", api_url),
         "AFT_DATA_DIR": str(data_dir / "api"),
         "AFT_WORKER_URLS": json.dumps([worker_url]),
     }

@@ -88,7 +88,10 @@ def resume(
                 f"Read the question with `aft review show {view.review_id}`, then answer with "
                 f"`aft review approve {view.review_id}` or `aft review reject {view.review_id}`.",
             )
-        command = Resume(review_id=view.review_id, answer=answer or Answer.APPROVE, message=message)
+        if answer is None:  # a run that is paused may have a question too, which is not answered by going on
+            command = Resume(message=message)
+        else:
+            command = Resume(review_id=view.review_id, answer=answer, message=message)
         report(client.send(run_id, command))
 
 

@@ -41,7 +41,7 @@ def follow(
 ) -> Iterator[RunPicture]:
     """Pictures of a run, about one every `poll_s`; the last one is final.
 
-    An API that falls silent is asked again for `patience_s`: it may be restarting.
+    An API that falls silent, or has no answer just now, is asked again for `patience_s`: it or its store may restart.
 
     Raises:
         ApiError: the API refused, or was silent for longer.
@@ -53,7 +53,7 @@ def follow(
             picture = _next_picture(client, run_id, picture, poll_s)
             heard_s = clock()
         except ApiError as error:
-            if picture is None or not error.is_unreachable or clock() - heard_s > patience_s:
+            if picture is None or not error.is_passing or clock() - heard_s > patience_s:
                 raise
             sleep(poll_s)
             continue
@@ -68,7 +68,9 @@ def _next_picture(client: AftClient, run_id: str, before: RunPicture | None, pol
     run = client.run(run_id)
     if run.status in FINISHED:
         last_seq = max((event.seq for event in (*known, *new_events)), default=0)
-        new_events += client.events(run_id, after=last_seq, limit=EVENT_PAGE)
+        while page := client.events(run_id, after=last_seq, limit=EVENT_PAGE):
+            new_events += page
+            last_seq = page[-1].seq
     kept, asked_after = _kept(before, run)
     new_steps = tuple(client.steps(run_id, after=asked_after))
     return RunPicture(

@@ -118,7 +118,10 @@ def settings_for(data_dir: Path, database_url: str | None, worker_url: str, **ch
 async def running_api(settings: Settings, worker: SimulatedWorker) -> AsyncIterator[Api]:
     """The API with its lifespan, on a port of its own."""
     app = create_app(settings)
-    async with serving(app, lifespan="on") as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
+    async with (
+        serving(app, lifespan="on") as url,
+        httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client,
+    ):
         yield Api(app=app, worker=worker, client=client)
 
 

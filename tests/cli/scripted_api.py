@@ -57,6 +57,8 @@ class ScriptedApi:
     preview: DataPreview | None = None
     previews_asked: list[dict[str, Any]] = field(default_factory=list)
     on_look: Callable[[str], None] = lambda _: None
+    away: int = 0
+    """How many of the next questions it has no answer to."""
     outbox: Callable[[str, str, dict[str, str]], Any] = lambda *_: None
 
     def happen(self, kind: EventKind, message: str, run_id: str = "r1") -> None:
@@ -70,6 +72,9 @@ class ScriptedApi:
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
         """Status and body of the response."""
         self.on_look(path)
+        if self.away:
+            self.away -= 1
+            return _problem(503, "store_unavailable", "The store does not answer. Try again in a moment.")
         if match := re.fullmatch(r"/reviews/([^/]+)", path):
             review = self.reviews.get(match[1])
             return (200, review) if review else _problem(404, "review_not_found", f"There is no review {match[1]}.")
@@ -102,7 +107,8 @@ class ScriptedApi:
             case "":
                 return 200, run
             case "events":
-                return 200, {"events": [event for event in self.events if event.seq > after]}
+                later = [event for event in self.events if event.seq > after]
+                return 200, {"events": later[: int(query.get("limit", 200))]}
             case "steps":
                 return 200, {"steps": [step for step in self.steps if step.step > after]}
             case "diagnoses":

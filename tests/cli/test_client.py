@@ -50,7 +50,7 @@ def test_refusal_is_a_problem_with_its_code(api: ScriptedApi) -> None:
     with AftClient(api.url) as client, pytest.raises(ApiError) as refused:
         client.run("nobody")
     assert (refused.value.problem.code, refused.value.problem.status) == ("run_not_found", 404)
-    assert not refused.value.is_unreachable
+    assert not refused.value.is_passing
 
 
 def test_silence_names_the_address_and_the_remedy() -> None:
@@ -59,7 +59,7 @@ def test_silence_names_the_address_and_the_remedy() -> None:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with AftClient(url) as client, pytest.raises(ApiError) as silent:
             client.runs()
-    assert silent.value.is_unreachable
+    assert silent.value.is_passing
     assert url in silent.value.problem.detail
     assert "aft up" in silent.value.problem.detail
 

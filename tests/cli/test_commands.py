@@ -18,6 +18,7 @@ from aft_contracts import (
     RepairKind,
     RepairState,
     Replay,
+    Resume,
     Review,
     ReviewStatus,
     RunStatus,
@@ -121,6 +122,15 @@ def test_resume_of_a_waiting_run_asks_for_an_answer(api: ScriptedApi, aft: Aft) 
     assert aft("resume", "r1", "--answer", "reject").exit_code == 0
     assert api.reviews["v1"].decision is not None
     assert api.reviews["v1"].decision.answer == "reject"
+
+
+def test_resume_of_a_paused_run_answers_no_question(api: ScriptedApi, aft: Aft) -> None:
+    _waiting(api)
+    api.change(status=RunStatus.PAUSED)
+    assert aft("resume", "r1").exit_code == 0
+    [resumed] = api.commands
+    assert resumed == Resume().model_dump(mode="json")
+    assert api.reviews["v1"].decision is None
 
 
 def test_events_are_printed_oldest_first(api: ScriptedApi, aft: Aft) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from aft_cli.client import AftClient
 from aft_cli.errors import ApiError
-from aft_cli.run_watch import RunPicture, follow
+from aft_cli.run_watch import EVENT_PAGE, RunPicture, follow
 from aft_contracts import EventKind, RunStatus, Schedule, StepRecord
 from tests.cli.scripted_api import ScriptedApi
 
@@ -88,6 +88,24 @@ def test_silence_is_waited_out_for_as_long_as_patience_lasts(api: ScriptedApi) -
         with pytest.raises(ApiError, match="cannot be reached"):
             next(pictures)
     assert 5.0 < clock.now_s < 8.0
+
+
+def test_run_that_has_ended_is_shown_with_all_its_events(api: ScriptedApi) -> None:
+    for number in range(2 * EVENT_PAGE + 50):
+        api.happen(EventKind.WINDOW_COMMITTED, str(number))
+    api.change(status=RunStatus.SUCCEEDED)
+    with AftClient(api.url) as client:
+        [picture] = follow(client, "r1", poll_s=0.01)
+    assert [event.message for event in picture.events] == [str(number) for number in range(2 * EVENT_PAGE + 50)]
+
+
+def test_store_that_is_away_for_a_moment_is_waited_for(api: ScriptedApi) -> None:
+    with AftClient(api.url) as client:
+        pictures = follow(client, "r1", poll_s=0.01)
+        next(pictures)
+        api.away = 2
+        api.change(status=RunStatus.SUCCEEDED)
+        assert list(pictures)[-1].is_final
 
 
 def test_unknown_run_is_refused_at_once(api: ScriptedApi) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,7 @@ import psutil
 import pytest
 
 from aft_cli.errors import ApiError
-from aft_cli.launcher import LocalStack, StackPlan, pick_port
+from aft_cli.launcher import LocalStack, StackPlan, _child_specs, pick_port
 
 STAND_IN = """
 import http.server, os, sys
@@ -110,6 +111,13 @@ def test_stack_answers_when_it_is_up_and_is_gone_afterwards(plan: StackPlan) -> 
         assert {"AFT_DATA_DIR", "AFT_WORKER_URLS", "AFT_PUBLIC_URL"} <= set(re.findall(r"\w+", told))
         processes = [psutil.Process(child.pid) for child in stack.children]
     assert all(map(_gone, processes))
+
+
+def test_address_that_people_reach_the_api_at_is_theirs_to_say(plan: StackPlan, tmp_path: Path) -> None:
+    api_url, worker_url = "http://127.0.0.1:8800", "http://127.0.0.1:8801"
+    for given in ({}, {"AFT_PUBLIC_URL": "https://aft.example"}):
+        _, api = _child_specs(replace(plan, environment=given), tmp_path, api_url, worker_url)
+        assert api.environment["AFT_PUBLIC_URL"] == given.get("AFT_PUBLIC_URL", api_url)
 
 
 def test_dead_service_comes_back_on_the_same_address(plan: StackPlan) -> None:

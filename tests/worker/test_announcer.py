@@ -140,6 +140,21 @@ def test_worker_announces_what_it_holds_and_drops_what_it_is_told_to(tmp_path: P
         assert refusal(put(w, window())) == (412, "stale_fence")
 
 
+def test_api_is_not_told_through_a_proxy(tmp_path: Path, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    heard: list[Heartbeat] = []
+    with (
+        listening_api(heard, {}) as url,
+        serving(tmp_path / "root", api_urls=(url,), heartbeat_s=0.05, public_url="http://w:1"),
+    ):
+        deadline = time.monotonic() + 30
+        while not heard:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
 def test_worker_commits_nothing_once_another_has_the_run(tmp_path: Path, make_spec: MakeSpec) -> None:
     root = tmp_path / "root"
     with serving(root) as stale:

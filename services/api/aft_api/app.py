@@ -177,7 +177,8 @@ def _worker_http(settings: Settings) -> httpx.AsyncClient:
     """For workers alone: each request carries the credential that they know the API by."""
     token = settings.worker_token
     headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
-    return httpx.AsyncClient(headers=headers, limits=httpx.Limits(max_connections=None))
+    # Never through a proxy of the environment: it would see the credential, and knows no worker on this host.
+    return httpx.AsyncClient(headers=headers, limits=httpx.Limits(max_connections=None), trust_env=False)
 
 
 async def _oidc(settings: Settings, stack: AsyncExitStack) -> Oidc | None:

@@ -14,6 +14,7 @@ HIDDEN = "[hidden]"
 SHAPES = re.compile(
     r"aft_[0-9a-f]{12}_[A-Za-z0-9_-]{20,}"  # our own tokens
     r"|(?<=[Bb]earer )[^\s'\",]+"
+    r"|(?<=/answer/)[^\s'\"?]+"  # a link that answers a question
     r"|whsec_[A-Za-z0-9+/=]+"
     r"|xox[a-z]-[A-Za-z0-9-]+"  # Slack's
     r"|https://hooks\.slack\.com/[^\s'\"]+"  # an address that is a secret as a whole

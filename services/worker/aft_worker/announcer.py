@@ -26,7 +26,7 @@ class Announcer:
         """Announce until cancelled; what goes wrong with one beat is over with it."""
         token = self._settings.token
         headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
-        async with httpx.AsyncClient(timeout=ANSWER_WITHIN_S, headers=headers) as http:
+        async with httpx.AsyncClient(timeout=ANSWER_WITHIN_S, headers=headers, trust_env=False) as http:
             while True:
                 has_dropped = False
                 try:

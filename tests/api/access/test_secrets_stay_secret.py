@@ -169,6 +169,12 @@ def test_secret_that_a_request_brought_is_known_by_its_shape(secret: str) -> Non
     assert HIDDEN in line
 
 
+def test_link_that_answers_a_question_is_hidden() -> None:
+    line = rendered(path="/answer/WyJydW4xOjA6ZCIsImFwcHJvdmUiXQ.aRk0.x_y-z")
+    assert f"/answer/{HIDDEN}" in line
+    assert "WyJ" not in line
+
+
 def test_credentials_in_headers_and_urls_are_hidden() -> None:
     line = rendered(header="Authorization: Bearer abc.def", url="postgresql://aft:pass@db/aft")
     assert "abc.def" not in line

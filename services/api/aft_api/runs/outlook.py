@@ -26,6 +26,8 @@ def outlook(command: Command, progress: Progress) -> str:
             what = "the run ends"
         case Resume(review_id=None):
             return f"accepted: the run goes on at step {step}"
+        case Resume() | Approve() | Edit() | Reject() | Respond() if progress.status is RunStatus.PAUSED:
+            return f"accepted: the review is decided, and the run holds at step {step} until it is resumed"
         case Resume() | Approve() | Edit() | Reject() | Respond():
             return f"accepted: the review is decided, and the run goes on at step {step} with that"
         case _:
