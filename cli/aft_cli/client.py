@@ -1,7 +1,7 @@
 """A typed client of the control plane's API."""
 
 import getpass
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -44,6 +44,7 @@ from aft_contracts import (
 )
 
 PAGE = 200
+EVENT_PAGE = 500
 AnswerT = TypeVar("AnswerT")
 
 ANSWER_TIMEOUT_S = 30.0
@@ -130,6 +131,12 @@ class AftClient:
     def events(self, run_id: str, *, after: int = 0, limit: int | None = None, wait_s: float = 0.0) -> list[Event]:
         """Events later than `after`; waits up to `wait_s` for the first one."""
         return self._ask_list(Event, "events", f"/runs/{run_id}/events", wait_s=wait_s, after=after, limit=limit)
+
+    def all_events(self, run_id: str, *, after: int) -> Iterator[Event]:
+        """Every event later than `after`, page by page."""
+        while page := self.events(run_id, after=after, limit=EVENT_PAGE):
+            yield from page
+            after = page[-1].seq
 
     def steps(self, run_id: str, *, after: int | None = None) -> list[StepRecord]:
         """Steps of the current lineage beyond step `after`, the running window's among them; without their samples."""

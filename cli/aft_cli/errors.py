@@ -4,7 +4,7 @@ from aft_contracts import Problem
 
 API_UNREACHABLE = "api_unreachable"
 PASSING = frozenset({429, 502, 503, 504})
-"""Statuses of answers that another try may better."""
+"""Statuses of answers that another try may better; no answer at all counts as 503."""
 
 
 class ApiError(Exception):
@@ -17,7 +17,7 @@ class ApiError(Exception):
     @property
     def is_passing(self) -> bool:
         """Whether the API, or what stands before or behind it, is away or busy just now: asking again may help."""
-        return self.problem.code == API_UNREACHABLE or self.problem.status in PASSING
+        return self.problem.status in PASSING
 
 
 def api_unreachable(base_url: str, reason: Exception) -> ApiError:

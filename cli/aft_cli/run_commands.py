@@ -19,7 +19,6 @@ from aft_contracts import Answer, CommandRecord, Event, Pause, Resume, RunStatus
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RunArgument = Annotated[str, typer.Argument(help="The run's id.", metavar="RUN")]
 
-EVENT_PAGE = 500
 FOLLOW_WAIT_S = 20.0
 
 
@@ -144,6 +143,4 @@ def _events(ctx: typer.Context, run_id: str, after: int, follow_them: bool) -> I
             for picture in follow(client, run_id, poll_s=FOLLOW_WAIT_S):
                 yield from (event for event in picture.new_events if event.seq > after)
             return
-        while page := client.events(run_id, after=after, limit=EVENT_PAGE):
-            yield from page
-            after = page[-1].seq
+        yield from client.all_events(run_id, after=after)

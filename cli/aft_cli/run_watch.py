@@ -68,9 +68,7 @@ def _next_picture(client: AftClient, run_id: str, before: RunPicture | None, pol
     run = client.run(run_id)
     if run.status in FINISHED:
         last_seq = max((event.seq for event in (*known, *new_events)), default=0)
-        while page := client.events(run_id, after=last_seq, limit=EVENT_PAGE):
-            new_events += page
-            last_seq = page[-1].seq
+        new_events += client.all_events(run_id, after=last_seq)
     kept, asked_after = _kept(before, run)
     new_steps = tuple(client.steps(run_id, after=asked_after))
     return RunPicture(

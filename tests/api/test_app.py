@@ -30,3 +30,4 @@ async def test_workers_are_not_asked_through_a_proxy(
     monkeypatch.delenv("NO_PROXY", raising=False)
     async with running_api(settings_for(tmp_path, None, worker_url), worker) as api:
         await api.until(await api.start(), "succeeded")
+    assert len(worker.windows) == 6

@@ -91,6 +91,7 @@ async def test_bad_url_does_not_silence_the_others(tmp_path: Path, bad_url: str)
     with listening_api(heard, {}) as url:
         async with announcing(Worker(settings(tmp_path, bad_url, url))) as task:
             await heard_of(task, heard, times=2)
+    assert [beat.info.worker_id for beat in heard[:2]] == ["w", "w"]
 
 
 @pytest.mark.anyio

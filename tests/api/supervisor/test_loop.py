@@ -12,6 +12,7 @@ import pytest
 from fastapi import Response
 from langgraph.checkpoint.base import id as checkpoint_ids
 
+from aft_api.settings import Settings
 from aft_contracts import Problem
 from tests.api.conftest import Api, running_api, serving, settings_for, spec_json
 from tests.simulated_worker import SimulatedWorker, simulated_app
@@ -488,15 +489,21 @@ async def test_worker_that_restarts_gets_run_and_window_again(api: Api) -> None:
     assert api.worker.windows == [f"{run_id}:0:{index}" for index in range(6)]
 
 
-async def test_next_process_goes_on_where_the_last_one_was_stopped(
-    tmp_path: Path, database_url: str | None, worker: SimulatedWorker, worker_url: str
-) -> None:
-    settings = settings_for(tmp_path, database_url, worker_url)
+async def stopped_half_way(settings: Settings, worker: SimulatedWorker) -> str:
+    """A run of six windows, whose process was stopped when two were done."""
     worker.step_s = 0.02
     async with running_api(settings, worker) as first:
         run_id = await first.start()
         while len(worker.windows) < 2:
             await first.run(run_id)
+    return run_id
+
+
+async def test_next_process_goes_on_where_the_last_one_was_stopped(
+    tmp_path: Path, database_url: str | None, worker: SimulatedWorker, worker_url: str
+) -> None:
+    settings = settings_for(tmp_path, database_url, worker_url)
+    run_id = await stopped_half_way(settings, worker)
     async with running_api(settings, worker) as second:
         await second.until(run_id, "succeeded")
     assert worker.windows == [f"{run_id}:0:{index}" for index in range(6)]
@@ -506,11 +513,7 @@ async def test_next_process_goes_on_although_its_clock_is_an_hour_behind(
     tmp_path: Path, database_url: str | None, worker: SimulatedWorker, worker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_for(tmp_path, database_url, worker_url)
-    worker.step_s = 0.02
-    async with running_api(settings, worker) as first:
-        run_id = await first.start()
-        while len(worker.windows) < 2:
-            await first.run(run_id)
+    run_id = await stopped_half_way(settings, worker)
     behind = SimpleNamespace(time_ns=lambda: time.time_ns() - 3600 * 10**9)
     monkeypatch.setattr(checkpoint_ids, "time", behind)
     monkeypatch.setattr(checkpoint_ids, "_last_v6_timestamp", None)  # another process has made no id yet
