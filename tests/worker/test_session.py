@@ -26,9 +26,10 @@ from aft_contracts import (
     window_id_of,
 )
 from aft_worker.control import Unattended, WorkerStopping
+from aft_worker.ground import BaseWeightsChanged, TrainingDataChanged
 from aft_worker.model.frozen_digest import FrozenDigest
 from aft_worker.model.mesh import make_mesh
-from aft_worker.session import BaseWeightsChanged, GenerationMismatch, Session, TrainingDataChanged
+from aft_worker.session import GenerationMismatch, Session
 from aft_worker.train.digest import state_digest
 from aft_worker.train.state import TrainState
 from aft_worker.trainer import Trainer, load_trainer

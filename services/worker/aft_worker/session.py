@@ -33,7 +33,7 @@ from aft_contracts import (
 )
 from aft_worker.checkpoint.record import CheckpointRecord, WindowRecord
 from aft_worker.checkpoint.snapshot import snapshot
-from aft_worker.checkpoint.store import CheckpointStore, Restored
+from aft_worker.checkpoint.store import CheckpointStore
 from aft_worker.commits import Commits
 from aft_worker.control import Control, Unattended, WorkerStopping
 from aft_worker.course import course_before, is_ancestor
@@ -42,6 +42,7 @@ from aft_worker.data.table import TokenTable
 from aft_worker.errors import WorkerError
 from aft_worker.export.adapter import write_adapter
 from aft_worker.export.merged import write_merged
+from aft_worker.ground import Ground
 from aft_worker.ledger.writer import Ledger
 from aft_worker.train.digest import state_digest
 from aft_worker.train.evaluate import EvalLoss
@@ -49,18 +50,6 @@ from aft_worker.train.state import TrainState, init_state, unguarded
 from aft_worker.trainer import Trainer
 
 log = structlog.get_logger(__name__)
-
-
-class TrainingDataChanged(WorkerError):
-    """The training data is not what the checkpoint was trained on."""
-
-    status = HTTPStatus.CONFLICT
-
-
-class BaseWeightsChanged(WorkerError):
-    """The model's weights are not those that the checkpoint was trained on."""
-
-    status = HTTPStatus.CONFLICT
 
 
 class GenerationMismatch(WorkerError):
@@ -110,7 +99,7 @@ class Session:
         """
         self.trainer, self._may_write = trainer, may_write
         self.artifacts = run_folder.absolute() / "artifacts"
-        self.data_digest = _data_digest(trainer)
+        self._ground = Ground(trainer)
         self._eval_loss = EvalLoss(trainer.model, trainer.mesh)
         first = self._first_state()
         self.store = CheckpointStore(run_folder / "checkpoints", first, trainer.spec.checkpoint, may_write=may_write)
@@ -248,13 +237,7 @@ class Session:
             self._save_first(self._first_state())
             self._first_save = None
         restored = self.store.newest_ancestor(schedule, step if newest is None else newest)
-        if restored.record.data_digest != self.data_digest:
-            raise TrainingDataChanged(
-                f"The checkpoint at step {restored.step} was trained on other rows than are loaded now; "
-                "restore the data files or start a new run.",
-                step=restored.step,
-            )
-        self._refuse_other_weights(restored)
+        self._ground.refuse_other(restored)
         state = restored.state
         if restored.step < step:
             log.info("training_forward", from_step=restored.step, to_step=step)
@@ -263,17 +246,6 @@ class Session:
             state, _ = self.trainer.advance(state, between, schedule)
         live = Live(state=state, generation=schedule.generation, step=step, schedule=schedule)
         return Reached(live=live, notes=restored.notes, trained_steps=step - restored.step)
-
-    def _refuse_other_weights(self, restored: Restored) -> None:
-        trained_on, loaded = restored.record.frozen_digest, self.trainer.model.frozen_digest.result()
-        if trained_on is not None and trained_on != loaded:
-            path = self.trainer.spec.model.path
-            raise BaseWeightsChanged(
-                f"The checkpoint at step {restored.step} was trained on other weights ({_short(trained_on)}) than "
-                f"were loaded from {path!r} ({_short(loaded)}); restore the model's files or start a new run.",
-                step=restored.step,
-                path=path,
-            )
 
     def _live_at(self, step: int, schedule: Schedule) -> Live | None:
         """The live state, if it is the one that `schedule` leads to after `step` steps."""
@@ -394,19 +366,10 @@ class Session:
     def _checkpoint_record(self, schedule: Schedule, window: WindowRecord | None = None) -> CheckpointRecord:
         return CheckpointRecord(
             schedule=schedule,
-            data_digest=self.data_digest,
-            frozen_digest=self.trainer.model.frozen_digest.result(),
+            data_digest=self._ground.data_digest,
+            frozen_digest=self._ground.frozen_digest,
             window=window,
         )
-
-
-def _data_digest(trainer: Trainer) -> str:
-    tables = trainer.batches.tables
-    return hashlib.sha256("".join(f"{name} {tables[name].digest}\n" for name in sorted(tables)).encode()).hexdigest()
-
-
-def _short(digest: str | None) -> str:
-    return digest[:12] if digest is not None else "none"
 
 
 def _path_or_none(path: Path | None) -> str | None:
