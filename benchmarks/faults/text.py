@@ -83,14 +83,21 @@ def remarks() -> tuple[str, ...]:
 
 @cache
 def code() -> tuple[str, ...]:
-    """Pieces of the standard library's source: eight lines each, none of them blank."""
+    """Pieces of the standard library's source: eight lines each, none of them blank.
+
+    None begins with a ruler: a row would hold little else, and one sign over and over is a fault, not a control.
+    """
     library = Path(sysconfig.get_path("stdlib"))
     found = []
     for path in sorted(library.glob("*.py")):
         lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         pieces = ("\n".join(lines[start : start + 8]) for start in range(0, len(lines) - 8, 64))
-        found += [piece for piece in pieces if piece.isascii()]
+        found += [piece for piece in pieces if piece.isascii() and not _is_ruler(piece.splitlines()[0])]
     return tuple(found)
+
+
+def _is_ruler(line: str) -> bool:
+    return len(line) > LONGEST_WORD and len({*line.strip()}) == 1
 
 
 def _is_library(path: Path) -> bool:

@@ -19,6 +19,7 @@ class AnomalyKind(StrEnum):
     EVALUATION_DROP = "evaluation_drop"
     RATE_JUMP = "rate_jump"
     OPPOSED_ROWS = "opposed_rows"
+    REPETITION = "repetition"
 
 
 class Anomaly(Contract):
@@ -29,7 +30,7 @@ class Anomaly(Contract):
     step: int = Field(ge=0)
     """The step it spoke about; for a held-out score, the steps attempted by the state that was scored."""
     value: Measured
-    """What was measured, in the detector's own unit (nats, or log of a norm)."""
+    """What was measured, in the detector's own unit (nats, log of a norm, or a share)."""
     score: Measured
     """How far out it is, in robust standard deviations; infinite for a value that is not finite; for a stall, its
     steps; for a learning rate, how many times what was planned."""

@@ -31,6 +31,8 @@ class SampleRecord(Contract):
     """Share of its tokens that carried loss and were the model's first choice; None where nobody measured it."""
     tokens: int = Field(ge=0)
     """Tokens of it that carried loss."""
+    repetition: float | None = Field(default=None, ge=0, le=1)
+    """Share of the 4-grams of its targets that stood in it before; None where nobody counted."""
 
 
 class StepRecord(Contract):

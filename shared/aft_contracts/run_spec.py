@@ -159,11 +159,16 @@ class DetectionSpec(Contract):
     outlier_z: float = Field(default=10.0, gt=0)
     """A sample's loss this far above the clean median of its domain is an anomaly by itself. Valid rows in another
     language or in Base64 stand nearly as far out among chats, rows of random words 9 to 15."""
+    company_z: float = Field(default=8.5, gt=0)
+    """The same where another sample of the window is one: bad rows seldom come alone."""
     witness_z: float = Field(default=9.0, gt=0)
     """Where the log of its gradient norm stands this far out, a loss that stands `sample_z` out is one as well."""
     sample_z: float = Field(default=6.0, gt=0)
     """A sample's loss or gradient norm this far above the clean median of its domain makes it a suspect, where its step
     is an anomaly."""
+    repetition_share: float = Field(default=0.95, gt=0, le=1)
+    """A sample of which this share of 4-grams stood in it before, and whose gradient norm stands `sample_z` out, is an
+    anomaly: one sign or one phrase over and over. Of 90,036 things that people said, one had 0.94 and the next 0.82."""
     opposed_z: float = Field(default=4.5, gt=0)
     """Losses of a batch's rows this far above the clean medians of their domains, together with gradient norms below
     them, are an anomaly; of 19,360 valid batches none stood further out than 3.1. Half of it must be the losses' part,

@@ -557,3 +557,4 @@ def test_packed_steps_name_more_samples_than_lines(make_spec: MakeSpec, open_ses
         assert step.tokens == sum(sample.tokens for sample in step.samples)
         assert all(sample.tokens > 0 and sample.loss > 0 and sample.grad_norm > 0 for sample in step.samples)
         assert all(0.0 <= sample.accuracy <= 1.0 for sample in step.samples)
+        assert all(0.0 <= sample.repetition < 1.0 for sample in step.samples)

@@ -157,8 +157,11 @@ def _record(
             grad_norm=grad_norms[place],
             accuracy=accuracies[place],
             tokens=tokens[place],
+            repetition=repetition,
         )
-        for sample_id, domain, place in zip(batch.sample_id, batch.domain, batch.place, strict=True)
+        for sample_id, domain, place, repetition in zip(
+            batch.sample_id, batch.domain, batch.place, batch.repetition, strict=True
+        )
     )
     return StepRecord(
         step=step,

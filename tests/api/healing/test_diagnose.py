@@ -1,6 +1,7 @@
 """Verdicts from replays."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from aft_api.healing.diagnose import Conclusion, charges, combine, look_back
 from aft_api.healing.diagnose import conclude as concluded
 from aft_api.healing.harm import Charge, Harm
 from aft_api.healing.incident import Incident
-from aft_contracts import AnomalyKind, Replay, StepRecord, Verdict, Withheld
+from aft_api.healing.rate_jump import RatePlan
+from aft_api.healing.reference import SampleReference
+from aft_contracts import AnomalyKind, OptimSpec, Replay, Schedule, StepRecord, Verdict, Withheld
 
 PAST = 60
 
@@ -187,6 +190,49 @@ def test_a_row_that_only_stands_out_beside_one_that_leaves_no_finite_loss_is_not
     anomalies = [lab.anomaly(60, AnomalyKind.NON_FINITE), lab.anomaly(60, AnomalyKind.SAMPLE_OUTLIER)]
     found = concluded(incident(anomalies, [lab.suspect("nan", 60), lab.suspect("odd", 60)], past, spec), replays)
     assert (found.verdict, found.culprits, found.unproven) == (Verdict.DATA, ("nan",), ())
+
+
+def test_a_row_that_was_found_in_bad_company_is_judged_so_without_it(lab, spec) -> None:
+    past = [lab.of_rows(step, (lab.sample(f"r{step}", loss=3.0 + 0.01 * (step % 21)),)) for step in range(20, 80)]
+    spread = SampleReference(past, spec)
+    heights = {"bad": (80, spec.outlier_z + 0.1), "weak": (82, spec.company_z + 0.1)}
+    rows = {one: lab.sample(one, loss=lab.loss_at(spread, z, step=step)) for one, (step, z) in heights.items()}
+    bad, weak = (lab.of_rows(heights[one][0], (row, lab.sample("fine"))) for one, row in rows.items())
+    found = judge([bad, weak], past, spec)
+    assert {one.step: one.sample_ids for one in found} == {80: ("bad",), 82: ("weak",)}
+    here = incident([one for one in found if one.step == 82], [lab.suspect("weak", 82)], past, spec)
+    alone = replay("as_it_was", weak)
+    assert AnomalyKind.SAMPLE_OUTLIER in here.faults(alone, here.replayed(alone))[82]
+    without = replay("without_suspects", lab.of_rows(82, (lab.sample("fine"),)), masked=("weak",))
+    assert charges(here, [alone, without]) == (Charge(step=82, sample_ids=("weak",)),)
+
+
+@pytest.mark.parametrize(
+    ("jumped_at", "tried"),
+    [
+        pytest.param(62, (60,), id="the-one-before"),
+        pytest.param(64, (60,), id="nor-at-the-step-itself"),
+        pytest.param(60, (), id="none-from-the-first-on"),
+        pytest.param(65, (60, 64), id="all-before"),
+    ],
+)
+def test_a_row_is_not_tried_by_what_it_does_under_a_rate_that_jumped(lab, spec, past, jumped_at, tried) -> None:
+    def steps(loss: float) -> list[StepRecord]:
+        rate = {True: 100e-4, False: 1e-4}
+        bad = {60: loss, 64: loss}
+        return [lab.step(step, loss=bad.get(step, OK), lr=rate[step >= jumped_at]) for step in range(60, 66)]
+
+    jumps = [lab.anomaly(step, AnomalyKind.RATE_JUMP) for step in range(jumped_at, 66)]
+    suspects = [lab.suspect("x", 60), lab.suspect("y", 64)]
+    plan = RatePlan(optim=OptimSpec(learning_rate=1e-4, warmup_steps=0), schedule=Schedule())
+    here = replace(incident([lab.anomaly(60), lab.anomaly(64), *jumps], suspects, past, spec), plan=plan)
+    replays = [replay("as_it_was", *steps(BAD)), replay("without_suspects", *steps(OK), masked=("x", "y"))]
+    charged = charges(here, replays)
+    assert [charge.step for charge in charged] == list(tried)
+    found = concluded(here, replays, harms=[harm_of(one, at.step) for at in charged for one in at.sample_ids])
+    assert found.verdict is Verdict.OPTIMISATION
+    assert found.culprits == tuple({60: "x", 64: "y"}[step] for step in tried)
+    assert found.unproven == (), "a row that was not tried is not known"
 
 
 def test_a_replay_is_judged_by_the_detectors_as_they_were_armed(lab, spec, past) -> None:

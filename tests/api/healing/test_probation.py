@@ -62,6 +62,7 @@ def test_it_ends(lab, changes, ends) -> None:
     [
         (AnomalyKind.NON_FINITE, 216, 216),
         (AnomalyKind.SAMPLE_OUTLIER, 216, 216),
+        (AnomalyKind.REPETITION, 216, 216),
         (AnomalyKind.LOSS_SPIKE, 216, 226),
         (AnomalyKind.GRAD_SPIKE, 216, 226),
         (AnomalyKind.STALL, 216, 217),

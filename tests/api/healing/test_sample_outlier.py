@@ -7,7 +7,7 @@ import pytest
 from aft_api.healing.detect import judge
 from aft_api.healing.reference import SampleReference
 from aft_api.healing.suspects import find_suspects
-from aft_contracts import AnomalyKind, SampleRecord
+from aft_contracts import AnomalyKind, SampleRecord, StepRecord, Withheld
 
 
 def outliers(found) -> dict[int, tuple[str, ...]]:
@@ -50,6 +50,26 @@ def test_a_rare_row_is_called_out_only_where_its_gradient_bears_witness(lab, spe
     assert (found.sample_ids, found.threshold) == (("x",), spec.sample_z)
     loss_spike = lab.anomaly(80)
     assert [suspect.sample_id for suspect in find_suspects([loss_spike], [rare], past, spec)] == ["x"]
+
+
+def test_bad_rows_seldom_come_alone(lab, spec) -> None:
+    past = [lab.of_rows(step, (lab.sample(f"r{step}", loss=3.0 + 0.01 * (step % 21)),)) for step in range(20, 80)]
+    spread = SampleReference(past, spec)
+
+    def at(step: int, z: float, **changes) -> StepRecord:
+        loss = lab.loss_at(spread, z, step=step)
+        return lab.of_rows(step, (lab.sample(f"x{step}", loss=loss),)).model_copy(update=changes)
+
+    assert spec.sample_z < spec.company_z < spec.outlier_z
+    near, nearer = at(83, spec.company_z - 0.01), at(84, spec.company_z + 0.01)
+    bad = at(86, spec.outlier_z + 0.01)
+    assert outliers(judge([near, nearer], past, spec)) == {}
+    found = judge([near, nearer, bad], past, spec)
+    assert outliers(found) == {84: ("x84",), 86: ("x86",)}
+    bars = {one.step: one.threshold for one in found if one.kind is AnomalyKind.SAMPLE_OUTLIER}
+    assert bars == {84: spec.company_z, 86: spec.outlier_z}
+    skipped = at(86, spec.outlier_z + 0.01, withheld=Withheld.SKIPPED, applied=False)
+    assert outliers(judge([near, nearer, skipped], past, spec)) == {}, "a step that a human skipped is no company"
 
 
 @pytest.mark.parametrize("share", [0.02, 0.05, 0.10])

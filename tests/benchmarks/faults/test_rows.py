@@ -9,7 +9,7 @@ import pytest
 
 from aft_contracts import Schedule, Verdict
 from aft_worker.data.plan import DataPlan
-from benchmarks.faults.base_model import tokenizer
+from benchmarks.faults.base_model import LENGTH, tokenizer
 from benchmarks.faults.case import FIRST_STEPS, ROWS, STEPS, Case, Row, held_out_rows
 from benchmarks.faults.controls import HarderMix, HardRareRows, HeavyTail, RareRows, ScheduleRestart, SmallBatches
 from benchmarks.faults.data_faults import (
@@ -125,6 +125,7 @@ def test_nothing_is_wrong_with_what_the_controls_are_made_of() -> None:
     written = (*chats(), *remarks())
     assert len(written) > 100_000
     assert max(len(word) for text in written for word in text.split()) <= LONGEST_WORD, "a key was held down"
+    assert min(len(set(text[:LENGTH])) for text in (*written, *code()) if len(text) >= LENGTH) > 1, "one sign alone"
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -7,6 +7,7 @@ from aft_api.healing.non_finite import find_non_finite
 from aft_api.healing.opposed_rows import find_opposed
 from aft_api.healing.rate_jump import RatePlan, find_high_rates
 from aft_api.healing.reference import SampleReference
+from aft_api.healing.repetition import find_repetitions
 from aft_api.healing.robust_z import sweep
 from aft_api.healing.sample_outlier import find_outliers
 from aft_api.healing.stall import find_stalls
@@ -37,6 +38,7 @@ def judge(
         *swept.anomalies,
         *find_drift(swept.clean, spec),
         *find_outliers(window, reference, spec),
+        *find_repetitions(window, reference, spec),
         *find_opposed(window, swept.clean, reference, spec),
         *find_stalls((*history, *window), spec, armed_from=armed_from),
         *(find_high_rates(window, history, plan, spec) if plan is not None else ()),

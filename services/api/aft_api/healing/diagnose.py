@@ -1,5 +1,6 @@
 """Conclude: what the replays prove about an incident."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -59,14 +60,18 @@ def conclude(
 
 
 def tried_groups(incident: Incident, replays: Sequence[Replay]) -> dict[int, Trials]:
-    """What is known of the suspects of each step that came out clean without them; none where the data is cleared."""
+    """What is known of the suspects of each step that came out clean without them; none where the data is cleared.
+
+    Nothing is said of those from the first step on whose rate had jumped, whoever was left out: what a row does there
+    is the rate's doing, and it will be drawn again. An update that was impossible is no matter of the rate.
+    """
     as_it_was, without = _variant(AS_IT_WAS, replays), _variant(WITHOUT_SUSPECTS, replays)
     replayed = incident.replayed(as_it_was)
     if as_it_was is None or without is None or not replayed:
         return {}
-    before = incident.faults(as_it_was, replayed)
+    before, now = incident.faults(as_it_was, replayed), incident.faults(without, replayed)
     masked = frozenset(without.masked_sample_ids)
-    cleared = frozenset(before) - again(before, incident.faults(without, replayed))
+    cleared = frozenset(before) - again(before, now) - _at_high_rates(before, now)
     left_in: dict[Group, frozenset[int]] = {
         masked - {*replay.masked_sample_ids}: again(before, incident.faults(replay, replayed))
         for replay in replays
@@ -127,6 +132,11 @@ def combine(conclusions: Sequence[Conclusion]) -> Conclusion:
         else tuple(dict.fromkeys(row for one in conclusions for row in one.unproven)),
         sound_step=None if None in sound else min(step for step in sound if step is not None),
     )
+
+
+def _at_high_rates(before: Faults, without: Faults) -> frozenset[int]:
+    first = min((step for step, kinds in without.items() if AnomalyKind.RATE_JUMP in kinds), default=math.inf)
+    return frozenset(step for step, kinds in before.items() if step >= first and not _proves_itself(kinds))
 
 
 def _blame(

@@ -7,6 +7,7 @@ from aft_api.healing.cusum import elevation
 from aft_api.healing.detect import judge
 from aft_api.healing.rate_jump import RatePlan
 from aft_api.healing.robust_z import sweep
+from aft_api.healing.sample_outlier import enough_in_company
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, Replay, StepRecord, Suspect
 
 Faults = Mapping[int, frozenset[AnomalyKind]]
@@ -38,21 +39,26 @@ class Incident:
 
         Judged by the very detectors that found them, which knew no more than they did then, and no less: single
         samples were measured against the rest of their window too, so the recorded steps behind the replay take part.
-        What is repeated bit by bit is then judged as it was. Masked samples are left out: they are recorded, but had no
-        part in their step.
+        What is repeated bit by bit is then judged as it was; a sample that was judged in bad company is so without it.
+        Masked samples are left out: they are recorded, but had no part in their step.
         """
         masked = frozenset(replay.masked_sample_ids)
         trained = [_without(step, masked) for step in replay.steps if step.tokens > 0]
         past = [step for step in self.history if not trained or step.step < trained[0].step]
         later = [step for step in self.history if trained and step.step > replay.steps[-1].step]
         found: dict[int, set[AnomalyKind]] = {}
-        for anomaly in judge((*trained, *later), past, self.spec, armed_from=self.armed_from, plan=self.plan):
+        for anomaly in judge((*trained, *later), past, self._bars, armed_from=self.armed_from, plan=self.plan):
             if anomaly.kind is not AnomalyKind.DRIFT and anomaly.step in steps:
                 found.setdefault(anomaly.step, set()).add(anomaly.kind)
         drifted = {anomaly.step for anomaly in self.anomalies if anomaly.kind is AnomalyKind.DRIFT}
         for step in self._still_high(trained, past) & drifted & steps:
             found.setdefault(step, set()).add(AnomalyKind.DRIFT)
         return {step: frozenset(kinds) for step, kinds in found.items()}
+
+    @property
+    def _bars(self) -> DetectionSpec:
+        is_in_company = any(anomaly.kind is AnomalyKind.SAMPLE_OUTLIER for anomaly in self.anomalies)
+        return self.spec.model_copy(update={"outlier_z": enough_in_company(self.spec)} if is_in_company else {})
 
     def _still_high(self, steps: Sequence[StepRecord], past: Sequence[StepRecord]) -> frozenset[int]:
         """Steps whose loss still adds to a drift; the sum itself needs more steps than a replay has."""

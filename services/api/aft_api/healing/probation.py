@@ -68,5 +68,5 @@ def _proven_from(kind: AnomalyKind, spec: RunSpec, *, armed_from: int, resumes: 
             # after its window was found healthy, so it has spoken by the window that follows.
             armed = armed_from + (detection.eval_min_changes + 2) * between if armed_from else 0
             return max(armed, resumes + between) + 1
-        case AnomalyKind.NON_FINITE | AnomalyKind.SAMPLE_OUTLIER | AnomalyKind.RATE_JUMP:
+        case AnomalyKind.NON_FINITE | AnomalyKind.SAMPLE_OUTLIER | AnomalyKind.REPETITION | AnomalyKind.RATE_JUMP:
             return 0  # these are always armed

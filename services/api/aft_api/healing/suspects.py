@@ -8,8 +8,11 @@ from aft_api.healing.detect import clean_steps
 from aft_api.healing.reference import SampleReference
 from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, SampleRecord, StepRecord, Suspect
 
-OF_ROWS = (AnomalyKind.SAMPLE_OUTLIER, AnomalyKind.LOSS_SPIKE, AnomalyKind.GRAD_SPIKE)
-"""What a hard row raises by itself."""
+NAMING_ROWS = (AnomalyKind.SAMPLE_OUTLIER, AnomalyKind.REPETITION)
+"""What names the rows that raise it."""
+
+OF_ROWS = (*NAMING_ROWS, AnomalyKind.LOSS_SPIKE, AnomalyKind.GRAD_SPIKE)
+"""What an odd row raises by itself."""
 
 
 def find_suspects(
@@ -48,9 +51,10 @@ def without_known(
     if not known:
         return tuple(anomalies)
     suspects = find_suspects(anomalies, window, history, spec)
-    standing_out = {one.step: {*one.sample_ids} for one in anomalies if one.kind is AnomalyKind.SAMPLE_OUTLIER}
-    for suspect in suspects:
-        standing_out.setdefault(suspect.step, set()).add(suspect.sample_id)
+    named = [(one.step, row) for one in anomalies if one.kind in NAMING_ROWS for row in one.sample_ids]
+    standing_out: dict[int, set[str]] = {}
+    for step, row in (*named, *((one.step, one.sample_id) for one in suspects)):
+        standing_out.setdefault(step, set()).add(row)
     explained = {step for step, rows in standing_out.items() if rows and rows <= {*known}}
     return tuple(one for one in anomalies if one.kind not in OF_ROWS or one.step not in explained)
 

@@ -16,7 +16,7 @@ async def raise_alarms(ports: Ports, state: State, found: Collection[Anomaly]) -
         async with ports.store.sessions.begin() as session:
             for anomaly in found:
                 await record(
-                    session, state["run_id"], EventKind.ANOMALY_DETECTED, _in_words(anomaly),
+                    session, state["run_id"], EventKind.ANOMALY_DETECTED, in_words(anomaly),
                     key=f"{state['window_id']}:{anomaly.step}:{anomaly.kind}:{anomaly.domain or ''}".rstrip(":"),
                     clock=ports.clock, step=anomaly.step, anomaly=anomaly.model_dump(mode="json"),
                 )  # fmt: skip
@@ -24,7 +24,8 @@ async def raise_alarms(ports: Ports, state: State, found: Collection[Anomaly]) -
     return State(verdict={"healthy": not found, "anomalies": [anomaly.model_dump(mode="json") for anomaly in kept]})
 
 
-def _in_words(anomaly: Anomaly) -> str:
+def in_words(anomaly: Anomaly) -> str:
+    """What was found at which step, how far out it is, and whether the update was applied."""
     at = f"{anomaly.kind} at step {anomaly.step}"
     if anomaly.kind is AnomalyKind.STALL:
         return f"{at}: nothing was learned in {anomaly.score:g} steps in a row."
@@ -36,6 +37,10 @@ def _in_words(anomaly: Anomaly) -> str:
         return f"{at}: the held-out loss of {anomaly.domain} rose to {anomaly.value:.3f}, {out}."
     if anomaly.kind is AnomalyKind.OPPOSED_ROWS:
         out = f"losses rose through the whole batch while gradients fell, {out}"
+    if anomaly.kind is AnomalyKind.REPETITION:
+        worst, *others = anomaly.sample_ids
+        also = f" (also named: {', '.join(others)})" if others else ""
+        out = f"{anomaly.value:.0%} of {worst} says what it has said before{also}, and its gradient is {out}"
     if anomaly.applied:
         return f"{at}: {out}, over {anomaly.threshold:g}; its update was applied."
     return f"{at}: {out}; the guard withheld its update."

@@ -28,6 +28,8 @@ class TokenBatch:
     """Domain of each sample."""
     place: tuple[int, ...]
     """Where each sample's figures stand among the B * P of the batch."""
+    repetition: tuple[float, ...]
+    """How much of each sample says what it has said before; see `repeated_share`."""
     packed: int
     """Most samples on a line."""
 
@@ -55,7 +57,7 @@ class BatchSource:
         banned = schedule.blacklist_at(step)
         tokens_BT, loss_weights_BT = _blank(len(slots), self.max_length)
         segments_BT = np.zeros_like(tokens_BT)
-        samples: list[tuple[str, str, int]] = []
+        samples: list[tuple[str, str, int, float]] = []
         for b, slot in enumerate(slots):
             table, start = self.tables[slot.domain], 0
             for p, row in enumerate(self.plan.rows_of(slot)):
@@ -64,11 +66,11 @@ class BatchSource:
                 # A banned row on a line with others leaves its place empty, so that these stay where they were. So does
                 # a masked one: without weight its tokens count for nothing, unless they come to numbers not finite.
                 if sample_id not in banned:
-                    samples.append((sample_id, slot.domain, b * self.packed + p))
+                    samples.append((sample_id, slot.domain, b * self.packed + p, table.repetition(row)))
                     if sample_id not in masked:
                         table.put(row, tokens_BT[b, start:], loss_weights_BT[b, start:])
                 start += table.length(row)
-        sample_ids, domains, places = zip(*samples, strict=True)
+        sample_ids, domains, places, repetitions = zip(*samples, strict=True)
         return TokenBatch(
             tokens=tokens_BT,
             loss_weights=loss_weights_BT,
@@ -76,6 +78,7 @@ class BatchSource:
             sample_id=sample_ids,
             domain=domains,
             place=places,
+            repetition=repetitions,
             packed=self.packed,
         )
 

@@ -14,6 +14,7 @@ from aft_worker.data.content import Content
 from aft_worker.data.encoder import Encoded, RowEncoder
 from aft_worker.data.errors import BadRow, DuplicateSampleId, EmptyDomain
 from aft_worker.data.place import Place
+from aft_worker.data.repetition import repeated_share
 from aft_worker.data.rows import Row, read_rows
 
 MOST_REASONS = 10
@@ -57,6 +58,21 @@ class TokenTable:
         start, end = self.starts[row], self.starts[row + 1]
         tokens_T[: end - start] = self.tokens[start:end]
         loss_weights_T[: end - start] = self.is_target[start:end] * self.weights[row]
+
+    def repetition(self, row: int) -> float:
+        """Share of the 4-grams of a row's targets that stood among them before; counted once, as many are never drawn.
+
+        A prompt may well repeat itself: nothing is learned from it.
+        """
+        if np.isnan(self._repetition[row]):
+            own = slice(self.starts[row], self.starts[row + 1])
+            self._repetition[row] = repeated_share(self.tokens[own][self.is_target[own]].tolist())
+        return round(float(self._repetition[row]), 3)
+
+    @cached_property
+    def _repetition(self) -> NDArray[np.float32]:
+        """What is known of each row by now, [R]; NaN where nobody asked."""
+        return np.full(len(self), np.nan, np.float32)
 
     @cached_property
     def digest(self) -> str:
