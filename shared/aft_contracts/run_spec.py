@@ -159,10 +159,10 @@ class DetectionSpec(Contract):
     outlier_z: float = Field(default=10.0, gt=0)
     """A sample's loss this far above the clean median of its domain is an anomaly by itself. Valid rows in another
     language or in Base64 stand nearly as far out among chats, rows of random words 9 to 15."""
-    company_z: float = Field(default=8.5, gt=0)
-    """The same where another sample of the window is one: bad rows seldom come alone."""
+    witnessed_z: float = Field(default=8.5, gt=0)
+    """The same where another sample of its window is an anomaly, for bad rows seldom come alone, …"""
     witness_z: float = Field(default=9.0, gt=0)
-    """Where the log of its gradient norm stands this far out, a loss that stands `sample_z` out is one as well."""
+    """… or where the log of its gradient norm stands this far out."""
     sample_z: float = Field(default=6.0, gt=0)
     """A sample's loss or gradient norm this far above the clean median of its domain makes it a suspect, where its step
     is an anomaly."""
@@ -220,6 +220,8 @@ class DetectionSpec(Contract):
     """… and as a share of its median; smaller than a spike's, for a drift is made of small steps."""
     cusum_step_share: float = Field(default=0.25, gt=0, le=1)
     """Largest share of the CUSUM's alarm level that one step can add: a spike is no drift."""
+    cusum_left_share: float = Field(default=0.5, gt=0, le=1)
+    """A drift is the suspects' doing where, replayed without them, less than this share of the alarm level is left."""
     stall_steps: int = Field(default=8, ge=2)
     """Steps in a row without any gradient, or with exactly the same loss on other rows, that are a stall."""
     eval_z: float = Field(default=6.0, gt=0)

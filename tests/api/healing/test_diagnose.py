@@ -195,7 +195,7 @@ def test_a_row_that_only_stands_out_beside_one_that_leaves_no_finite_loss_is_not
 def test_a_row_that_was_found_in_bad_company_is_judged_so_without_it(lab, spec) -> None:
     past = [lab.of_rows(step, (lab.sample(f"r{step}", loss=3.0 + 0.01 * (step % 21)),)) for step in range(20, 80)]
     spread = SampleReference(past, spec)
-    heights = {"bad": (80, spec.outlier_z + 0.1), "weak": (82, spec.company_z + 0.1)}
+    heights = {"bad": (80, spec.outlier_z + 0.1), "weak": (82, spec.witnessed_z + 0.1)}
     rows = {one: lab.sample(one, loss=lab.loss_at(spread, z, step=step)) for one, (step, z) in heights.items()}
     bad, weak = (lab.of_rows(heights[one][0], (row, lab.sample("fine"))) for one, row in rows.items())
     found = judge([bad, weak], past, spec)
@@ -267,6 +267,36 @@ def test_a_drift_is_bad_as_long_as_the_loss_stays_above_its_lagged_reference(lab
     anomalies = [lab.anomaly(150, AnomalyKind.DRIFT, applied=True)]
     found = conclude(anomalies, (), [replay("as_it_was", lab.step(150, loss=loss))], past, spec)
     assert found.verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("rising_from", "bad_steps", "verdict"),
+    [
+        pytest.param(154, (150, 151, 152, 153), Verdict.DATA, id="driven-by-bad-rows"),
+        pytest.param(145, (153,), Verdict.OPTIMISATION, id="a-bad-row-beside-it"),
+    ],
+)
+def test_a_drift_is_the_suspects_doing_where_little_of_its_sum_is_left_without_them(
+    lab, spec, rising_from, bad_steps, verdict
+) -> None:
+    def step(at: int, *, is_spoiled: bool) -> StepRecord:
+        level = 3.58 if at >= rising_from else 3.5
+        rows = [lab.sample(f"r{at}-{row}", loss=level + 0.02 * ((3 * at + row) % 8 - 3.5)) for row in range(8)]
+        return lab.of_rows(at, (*rows[:7], lab.sample(f"bad{at}", loss=6.7) if is_spoiled else rows[7]))
+
+    past = [step(at, is_spoiled=False) for at in range(150)]
+    window = [step(at, is_spoiled=at in bad_steps) for at in range(150, 155)]
+    found = judge(window, past, spec)
+    assert {one.step for one in found if one.kind is AnomalyKind.SAMPLE_OUTLIER} == {*bad_steps}
+    drifts = [one.step for one in found if one.kind is AnomalyKind.DRIFT]
+    assert len(drifts) == 1
+    assert verdict is Verdict.OPTIMISATION or drifts[0] not in bad_steps
+    suspects = [lab.suspect(f"bad{at}", at) for at in bad_steps]
+    masked = tuple(one.sample_id for one in suspects)
+    cleaned = replay("without_suspects", *(step(at, is_spoiled=False) for at in range(150, 155)), masked=masked)
+    concluded_so = conclude(found, suspects, [replay("as_it_was", *window), cleaned], [*past, *window], spec)
+    assert concluded_so.verdict is verdict
+    assert concluded_so.culprits == masked, "whoever is proven to do harm is one, beside whatever else"
 
 
 @pytest.mark.parametrize(

@@ -40,14 +40,14 @@ def test_a_rare_row_is_called_out_only_where_its_gradient_bears_witness(lab, spe
         return lab.sample("x", loss=lab.loss_at(spread, z, step=80), **changes)
 
     rare, bad = (lab.of_rows(80, (at(spec.outlier_z + side),)) for side in (-0.01, 0.01))
-    assert spec.sample_z < spec.witness_z < spec.outlier_z
+    assert spec.sample_z < spec.witnessed_z < spec.outlier_z
     assert outliers(judge([rare], past, spec)) == {}
     assert outliers(judge([bad], past, spec)) == {80: ("x",)}
     steep = (lab.grad_norm_at(spread, spec.witness_z + side, step=80) for side in (-0.01, 0.01))
-    unheard, seen_twice = (lab.of_rows(80, (at(spec.sample_z + 0.01, grad_norm=norm),)) for norm in steep)
+    unheard, seen_twice = (lab.of_rows(80, (at(spec.witnessed_z + 0.01, grad_norm=norm),)) for norm in steep)
     assert outliers(judge([unheard], past, spec)) == {}
     [found] = [one for one in judge([seen_twice], past, spec) if one.kind is AnomalyKind.SAMPLE_OUTLIER]
-    assert (found.sample_ids, found.threshold) == (("x",), spec.sample_z)
+    assert (found.sample_ids, found.threshold) == (("x",), spec.witnessed_z)
     loss_spike = lab.anomaly(80)
     assert [suspect.sample_id for suspect in find_suspects([loss_spike], [rare], past, spec)] == ["x"]
 
@@ -60,14 +60,14 @@ def test_bad_rows_seldom_come_alone(lab, spec) -> None:
         loss = lab.loss_at(spread, z, step=step)
         return lab.of_rows(step, (lab.sample(f"x{step}", loss=loss),)).model_copy(update=changes)
 
-    assert spec.sample_z < spec.company_z < spec.outlier_z
-    near, nearer = at(83, spec.company_z - 0.01), at(84, spec.company_z + 0.01)
+    assert spec.sample_z < spec.witnessed_z < spec.outlier_z
+    near, nearer = at(83, spec.witnessed_z - 0.01), at(84, spec.witnessed_z + 0.01)
     bad = at(86, spec.outlier_z + 0.01)
     assert outliers(judge([near, nearer], past, spec)) == {}
     found = judge([near, nearer, bad], past, spec)
     assert outliers(found) == {84: ("x84",), 86: ("x86",)}
     bars = {one.step: one.threshold for one in found if one.kind is AnomalyKind.SAMPLE_OUTLIER}
-    assert bars == {84: spec.company_z, 86: spec.outlier_z}
+    assert bars == {84: spec.witnessed_z, 86: spec.outlier_z}
     skipped = at(86, spec.outlier_z + 0.01, withheld=Withheld.SKIPPED, applied=False)
     assert outliers(judge([near, nearer, skipped], past, spec)) == {}, "a step that a human skipped is no company"
 
