@@ -220,8 +220,6 @@ class DetectionSpec(Contract):
     """… and as a share of its median; smaller than a spike's, for a drift is made of small steps."""
     cusum_step_share: float = Field(default=0.25, gt=0, le=1)
     """Largest share of the CUSUM's alarm level that one step can add: a spike is no drift."""
-    cusum_left_share: float = Field(default=0.5, gt=0, le=1)
-    """A drift is the suspects' doing where, replayed without them, less than this share of the alarm level is left."""
     stall_steps: int = Field(default=8, ge=2)
     """Steps in a row without any gradient, or with exactly the same loss on other rows, that are a stall."""
     eval_z: float = Field(default=6.0, gt=0)

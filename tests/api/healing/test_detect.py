@@ -70,6 +70,28 @@ def test_slow_drift_is_found_by_cusum_long_before_any_z(lab, spec) -> None:
     assert not [anomaly for anomaly in found if anomaly.step < 150]
 
 
+@pytest.mark.parametrize(
+    ("rising_from", "bad_steps", "is_drift"),
+    [
+        pytest.param(154, (150, 151, 152, 153), False, id="bad-rows-of-one-window"),
+        pytest.param(154, (144, 146, 148, 151), False, id="and-of-the-one-before"),
+        pytest.param(145, (153,), True, id="one-beside-a-drift"),
+        pytest.param(145, (), True, id="a-drift-alone"),
+    ],
+)
+def test_what_bad_rows_add_to_the_loss_is_no_drift(lab, spec, rising_from, bad_steps, is_drift) -> None:
+    """A bad row lifts its batch by 0.4 nats, too little for a spike, and as much of a drift as one step can be."""
+
+    def step(at: int) -> StepRecord:
+        level = 3.58 if at >= rising_from else 3.5
+        rows = [lab.sample(f"r{at}-{row}", loss=level + 0.02 * ((3 * at + row) % 8 - 3.5)) for row in range(8)]
+        return lab.of_rows(at, (*rows[:7], lab.sample(f"bad{at}", loss=6.7) if at in bad_steps else rows[7]))
+
+    found = watch([step(at) for at in range(156)], spec)
+    assert {one.step for one in found if one.kind is AnomalyKind.SAMPLE_OUTLIER} == {*bad_steps}
+    assert [one.kind for one in found if one.kind is not AnomalyKind.SAMPLE_OUTLIER] == [AnomalyKind.DRIFT] * is_drift
+
+
 def test_a_lasting_level_shift_is_accepted_after_max_rejections(lab, spec) -> None:
     steps = [lab.step(step, loss=3.5 + 0.01 * (step % 5) + (2.0 if step >= 100 else 0.0)) for step in range(160)]
     spikes = [anomaly.step for anomaly in watch(steps, spec) if anomaly.kind is AnomalyKind.LOSS_SPIKE]

@@ -270,36 +270,6 @@ def test_a_drift_is_bad_as_long_as_the_loss_stays_above_its_lagged_reference(lab
 
 
 @pytest.mark.parametrize(
-    ("rising_from", "bad_steps", "verdict"),
-    [
-        pytest.param(154, (150, 151, 152, 153), Verdict.DATA, id="driven-by-bad-rows"),
-        pytest.param(145, (153,), Verdict.OPTIMISATION, id="a-bad-row-beside-it"),
-    ],
-)
-def test_a_drift_is_the_suspects_doing_where_little_of_its_sum_is_left_without_them(
-    lab, spec, rising_from, bad_steps, verdict
-) -> None:
-    def step(at: int, *, is_spoiled: bool) -> StepRecord:
-        level = 3.58 if at >= rising_from else 3.5
-        rows = [lab.sample(f"r{at}-{row}", loss=level + 0.02 * ((3 * at + row) % 8 - 3.5)) for row in range(8)]
-        return lab.of_rows(at, (*rows[:7], lab.sample(f"bad{at}", loss=6.7) if is_spoiled else rows[7]))
-
-    past = [step(at, is_spoiled=False) for at in range(150)]
-    window = [step(at, is_spoiled=at in bad_steps) for at in range(150, 155)]
-    found = judge(window, past, spec)
-    assert {one.step for one in found if one.kind is AnomalyKind.SAMPLE_OUTLIER} == {*bad_steps}
-    drifts = [one.step for one in found if one.kind is AnomalyKind.DRIFT]
-    assert len(drifts) == 1
-    assert verdict is Verdict.OPTIMISATION or drifts[0] not in bad_steps
-    suspects = [lab.suspect(f"bad{at}", at) for at in bad_steps]
-    masked = tuple(one.sample_id for one in suspects)
-    cleaned = replay("without_suspects", *(step(at, is_spoiled=False) for at in range(150, 155)), masked=masked)
-    concluded_so = conclude(found, suspects, [replay("as_it_was", *window), cleaned], [*past, *window], spec)
-    assert concluded_so.verdict is verdict
-    assert concluded_so.culprits == masked, "whoever is proven to do harm is one, beside whatever else"
-
-
-@pytest.mark.parametrize(
     ("only_x", "only_y", "culprits"),
     [
         pytest.param(BAD, OK, ("x",), id="y-only-stood-beside-it"),

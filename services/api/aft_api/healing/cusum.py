@@ -17,13 +17,7 @@ def find_drift(clean: Sequence[StepRecord], spec: DetectionSpec) -> tuple[Anomal
     and a spike that stayed below its own threshold is none. Silent until `cusum_lag` + `min_steps` - 1 steps after the
     first clean one.
     """
-    sums = drift_sums(clean, spec)
-    return tuple(_anomaly(step, sums[step.step], spec) for step in clean if sums[step.step] > spec.cusum_threshold)
-
-
-def drift_sums(clean: Sequence[StepRecord], spec: DetectionSpec) -> dict[int, float]:
-    """S after each of `clean` steps, by step, before it restarts; see `find_drift`."""
-    sums, total = {}, 0.0
+    anomalies, total = [], 0.0
     cap = spec.cusum_drift + spec.cusum_step_share * spec.cusum_threshold
     reference, lagged = Recent(spec.cusum_steps), iter(clean)
     following = next(lagged, None)
@@ -31,15 +25,17 @@ def drift_sums(clean: Sequence[StepRecord], spec: DetectionSpec) -> dict[int, fl
         while following is not None and following.step <= step.step - spec.cusum_lag:
             reference.add(following.loss)
             following = next(lagged, None)
-        sums[step.step] = total = 0.0 if total > spec.cusum_threshold else total
         if len(reference) < spec.min_steps:
             continue
         floor = _loss_floor(reference.median, spec)
         if total == 0.0 and reference.most_z(step.loss, floor=floor) <= spec.cusum_drift * ORDINARY:
             continue  # whatever z is exactly, it adds nothing
         z = reference.scale(floor=floor, trim_z=spec.trim_z).z(step.loss)
-        sums[step.step] = total = max(0.0, total + min(z, cap) - spec.cusum_drift)
-    return sums
+        total = max(0.0, total + min(z, cap) - spec.cusum_drift)
+        if total > spec.cusum_threshold:
+            anomalies.append(_anomaly(step, total, spec))
+            total = 0.0
+    return tuple(anomalies)
 
 
 def elevation(step: StepRecord, clean: Sequence[StepRecord], spec: DetectionSpec) -> float | None:

@@ -36,7 +36,7 @@ def judge(
     found = (
         *find_non_finite(window),
         *swept.anomalies,
-        *find_drift(swept.clean, spec),
+        *_drifts(window, history, swept.clean, reference, spec),
         *find_outliers(window, reference, spec),
         *find_repetitions(window, reference, spec),
         *find_opposed(window, swept.clean, reference, spec),
@@ -44,6 +44,21 @@ def judge(
         *(find_high_rates(window, history, plan, spec) if plan is not None else ()),
     )
     return tuple(sorted((anomaly for anomaly in found if anomaly.step in judged), key=_place))
+
+
+def _drifts(
+    window: Sequence[StepRecord],
+    history: Sequence[StepRecord],
+    clean: Sequence[StepRecord],
+    reference: SampleReference,
+    spec: DetectionSpec,
+) -> tuple[Anomaly, ...]:
+    """Drifts in `window`; what a batch gains by a bad row is no drift, and a cluster of those would add up to one."""
+    found, judged = find_drift(clean, spec), {step.step for step in window}
+    if not any(anomaly.step in judged for anomaly in found):
+        return ()
+    spoiled = {anomaly.step for anomaly in find_outliers((*history, *window), reference, spec)}
+    return find_drift([step for step in clean if step.step not in spoiled], spec)
 
 
 def clean_steps(

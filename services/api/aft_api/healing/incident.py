@@ -1,10 +1,9 @@
 """Incident: a cluster of anomalies with its suspects, and how a replay of it is judged."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aft_api.healing.cusum import drift_sums, elevation
+from aft_api.healing.cusum import elevation
 from aft_api.healing.detect import judge
 from aft_api.healing.rate_jump import RatePlan
 from aft_api.healing.robust_z import sweep
@@ -52,7 +51,7 @@ class Incident:
             if anomaly.kind is not AnomalyKind.DRIFT and anomaly.step in steps:
                 found.setdefault(anomaly.step, set()).add(anomaly.kind)
         drifted = {anomaly.step for anomaly in self.anomalies if anomaly.kind is AnomalyKind.DRIFT}
-        for step in self._still_high(trained, past, is_masked=bool(masked)) & drifted & steps:
+        for step in self._still_high(trained, past) & drifted & steps:
             found.setdefault(step, set()).add(AnomalyKind.DRIFT)
         return {step: frozenset(kinds) for step, kinds in found.items()}
 
@@ -61,21 +60,11 @@ class Incident:
         is_in_company = any(anomaly.kind is AnomalyKind.SAMPLE_OUTLIER for anomaly in self.anomalies)
         return self.spec.model_copy(update={"outlier_z": witnessed_z(self.spec)} if is_in_company else {})
 
-    def _still_high(
-        self, steps: Sequence[StepRecord], past: Sequence[StepRecord], *, is_masked: bool
-    ) -> frozenset[int]:
-        """Steps whose loss still adds to a drift; the sum itself needs more steps than a replay has.
-
-        Where suspects are left out, so much of it must be left that it was not they who drove it.
-        """
+    def _still_high(self, steps: Sequence[StepRecord], past: Sequence[StepRecord]) -> frozenset[int]:
+        """Steps whose loss still adds to a drift; the sum itself needs more steps than a replay has."""
         clean = sweep(past, self.spec, armed_from=self.armed_from).clean
         heights = {step.step: elevation(step, clean, self.spec) for step in steps}
-        high = frozenset(step for step, z in heights.items() if z is not None and z > self.spec.cusum_drift)
-        if not is_masked:
-            return high
-        sums = drift_sums(sweep((*past, *steps), self.spec, armed_from=self.armed_from).clean, self.spec)
-        enough = self.spec.cusum_left_share * self.spec.cusum_threshold
-        return frozenset(step for step in high if sums.get(step, math.inf) >= enough)
+        return frozenset(step for step, z in heights.items() if z is not None and z > self.spec.cusum_drift)
 
 
 def again(before: Faults, now: Faults) -> frozenset[int]:
