@@ -16,7 +16,7 @@ ROOMS = {
 }
 DEVICE = {"jax", "jaxlib", "flax", "optax", "orbax", "jaxtyping"}
 SQL = {"sqlalchemy", "alembic", "psycopg", "psycopg_pool", "aiosqlite", "sqlite3"}
-EFFECTS = {"httpx", "fastapi", "langgraph", "structlog", "asyncio", "os", "pathlib", "time", "random"} | SQL
+EFFECTS = {"httpx", "aiohttp", "fastapi", "langgraph", "structlog", "asyncio", "os", "pathlib", "time", "random"} | SQL
 
 
 def modules(room: str) -> list[Path]:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
-import httpx
 import numpy as np
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -27,7 +28,7 @@ from aft_api.notify.retry_after import LONGEST_S, retry_after_s
 from aft_api.notify.slack import SlackClient, SlackSender
 from aft_api.notify.slack_interaction import BadSlackSignature, UnreadableSlackClick, parse, verify
 from aft_api.reviews.agent_inbox import UnreadableResponse, command_of, command_of_decision
-from aft_api.worker_client import WorkerClient, WorkerFailure
+from aft_api.worker_client import WorkerClient, WorkerFailure, worker_session
 from aft_cli.config_file import ConfigError, read_spec
 from aft_contracts import (
     EventKind,
@@ -201,12 +202,12 @@ ANSWER = fields(*WorkerInfo.model_fields, *JobView[WindowResult].model_fields).m
     st.sampled_from(["application/json", "application/problem+json", "text/html", "", "application/json; charset=x"]),
 )
 def test_answer_of_a_worker(content: bytes, status: int, media_type: str) -> None:
-    def answer(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(status, content=content, headers={"content-type": media_type})
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=status, body=content, headers={"content-type": media_type})
 
     async def ask() -> None:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-            client = WorkerClient(http, "http://worker")
+        async with RawTestServer(answer) as server, worker_session(None) as http:
+            client = WorkerClient(http, str(server.make_url("")))
             asked = (
                 (client.info(), WorkerInfo),
                 (client.get("windows", "r:0:1"), JobView),

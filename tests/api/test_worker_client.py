@@ -1,14 +1,21 @@
 """The worker's protocol from the client's side: what is no answer is told apart from what is one, within bounds."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
 
-from aft_api.worker_client import WorkerAnswerInvalid, WorkerClient, WorkerFailure, WorkerRefused, WorkerUnreachable
+from aft_api.worker_client import (
+    WorkerAnswerInvalid,
+    WorkerClient,
+    WorkerFailure,
+    WorkerRefused,
+    WorkerUnreachable,
+    worker_session,
+)
 from aft_contracts import JobStatus, Problem, WorkerInfo
 from tests.api.conftest import serving
 from tests.liar import App, Said, tell
@@ -47,7 +54,7 @@ def saying(answer: Said, *, drip_s: float = 0.0, after_s: float = 0.0) -> App:
 @asynccontextmanager
 async def client_of(app: App) -> AsyncIterator[WorkerClient]:
     """A client with small bounds of a worker."""
-    async with serving(app) as url, httpx.AsyncClient() as http:  # type: ignore[arg-type]
+    async with serving(app) as url, worker_session(None) as http:  # type: ignore[arg-type]
         yield WorkerClient(http, url, grace_s=0.5, longest_answer_bytes=LONGEST_BYTES)
 
 
@@ -79,6 +86,10 @@ NO_ANSWERS: dict[str, tuple[Said, type[WorkerFailure], str]] = {
         said(PROBLEM.replace("{}", '{"x": [1e999]}'), status=500), WorkerAnswerInvalid, "500 without a problem",
     ),
     "an error with a NUL": (said(PROBLEM.replace('"d"', '"\\u0000"'), status=500), WorkerAnswerInvalid, "NUL"),
+    "compressed": (
+        Said(status=200, content=gzip.compress((VIEW % "").encode()), headers={"content-encoding": "gzip"}),
+        WorkerAnswerInvalid, "not a JobView",
+    ),
     "a redirect": (
         said("", status=302, headers={"location": "http://127.0.0.1:9/"}), WorkerAnswerInvalid, "302 without a problem",
     ),
@@ -115,7 +126,7 @@ async def test_a_worker_that_takes_its_time_does_not_answer(ticks: Ticks) -> Non
 
 
 async def test_an_address_that_cannot_be_one_does_not_answer() -> None:
-    async with httpx.AsyncClient() as http:
+    async with worker_session(None) as http:
         with pytest.raises(WorkerUnreachable, match="AFT_WORKER_URLS"):
             await WorkerClient(http, "http://worker:88O1").info()
 

@@ -48,10 +48,11 @@ from aft_api.settings import Settings
 from aft_api.stop import Stop
 from aft_api.supervisor.feeds import open_feeds
 from aft_api.supervisor.fleet import RELEASE_WITHIN_S, Fleet
-from aft_api.supervisor.graph import build_loop
+from aft_api.supervisor.graph import REPEATABLE, build_loop
 from aft_api.supervisor.hearing import Hearing
 from aft_api.supervisor.saver import open_saver
 from aft_api.supervisor.workers import Workers
+from aft_api.worker_client import worker_session
 from aft_api.workers import endpoints as workers_endpoints
 from aft_api.workers.watch import Watch
 
@@ -97,14 +98,15 @@ def create_app(
             # Half a lease: whoever a frozen process keeps from renewing still can when that process is shut out.
             most_idle_s = max(LEAST_IDLE_S, settings.lease_s / 2)
             store, driving = await _open_stores(settings, stack, most_idle_s)
-            http = await stack.enter_async_context(_worker_http(settings))
+            http = await stack.enter_async_context(worker_session(settings.worker_token))
             outside = await stack.enter_async_context(guarded_client(settings.outgoing_allow))
             feeds = await stack.enter_async_context(open_feeds(http, settings))
             saver = await stack.enter_async_context(
                 open_saver(
-                    settings.database_url, settings.data_dir, most_idle_s=most_idle_s, connections=DRIVING_CONNECTIONS
+                    settings.database_url, settings.data_dir, most_idle_s=most_idle_s, connections=DRIVING_CONNECTIONS,
+                    leave_out_before=REPEATABLE,
                 )
-            )
+            )  # fmt: skip
             workers = Workers(store=store, http=http, urls=settings.worker_urls, feeds=feeds, clock=clock)
             watch = Watch(workers=workers, settings=settings, stop=stop)
             fleet = Fleet(
@@ -171,14 +173,6 @@ async def _open_stores(settings: Settings, stack: AsyncExitStack, most_idle_s: f
     )
     stack.push_async_callback(driving.engine.dispose)
     return store, driving
-
-
-def _worker_http(settings: Settings) -> httpx.AsyncClient:
-    """For workers alone: each request carries the credential that they know the API by."""
-    token = settings.worker_token
-    headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
-    # Never through a proxy of the environment: it would see the credential, and knows no worker on this host.
-    return httpx.AsyncClient(headers=headers, limits=httpx.Limits(max_connections=None), trust_env=False)
 
 
 async def _oidc(settings: Settings, stack: AsyncExitStack) -> Oidc | None:

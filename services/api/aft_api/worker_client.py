@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Literal, TypeVar
 
-import httpx
-from pydantic import BaseModel, ValidationError
+import aiohttp
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import from_json
 
 from aft_api.answers import JobSpec
@@ -54,6 +54,10 @@ VERIFY_S = 600.0
 """To read and hash every checkpoint of a run."""
 SAMPLES_S = 120.0
 """Longest wait for a report of samples, in seconds: the worker reads the run's whole ledger for it."""
+CONNECT_S = 5.0
+"""Longest that it may take a worker to accept a connection."""
+KEPT_S = 4.0
+"""How long a connection is kept without a request: less than the five seconds after which a worker ends it."""
 GRACE_S = 10.0
 """How much longer than a worker was asked to take an answer may, from the first byte sent to the last one read."""
 LONGEST_ANSWER_BYTES = 64 * 2**20
@@ -108,12 +112,24 @@ class WorkerAnswerInvalid(WorkerFailure):
     status = HTTPStatus.BAD_GATEWAY
 
 
+def worker_session(token: SecretStr | None) -> aiohttp.ClientSession:
+    """Connections for workers alone, who know the API by `token`; to be made where the loop runs, and closed there."""
+    known_by = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_S),
+        headers={"Accept-Encoding": "identity", **known_by},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,  # a few bytes could become gigabytes
+        trust_env=False,  # never through a proxy: it would see the token, and knows no worker on this host
+    )
+
+
 class WorkerClient:
     """One worker, at one base URL."""
 
     def __init__(
         self,
-        http: httpx.AsyncClient,
+        http: aiohttp.ClientSession,
         base_url: str,
         *,
         grace_s: float = GRACE_S,
@@ -159,7 +175,7 @@ class WorkerClient:
             "GET",
             f"/v1/runs/{run_id}/checkpoints",
             Checkpoints,
-            params={"verify": verify},
+            params={"verify": str(verify).lower()},
             answer_s=VERIFY_S if verify else ANSWER_S,
         )
 
@@ -264,18 +280,20 @@ class WorkerClient:
     ) -> _Answer:
         limit_s = answer_s + self._grace_s
         try:
-            request = self._http.build_request(
-                method,
-                self.base_url + path,
-                content=None if body is None else body.model_dump_json(),
-                headers={"content-type": JSON_TYPE},
-                params=params,
-                timeout=httpx.Timeout(limit_s, connect=5.0),
-            )
-            # Of the client's own limits none is on the whole: a byte now and then would be waited for without end.
-            async with asyncio.timeout(limit_s):
-                answer = await self._whole(request, most_bytes or self._longest_answer_bytes)
-        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as error:
+            async with (
+                asyncio.timeout(limit_s),
+                self._http.request(
+                    method,
+                    self.base_url + path,
+                    data=None if body is None else body.model_dump_json(),
+                    headers={"Content-Type": JSON_TYPE},
+                    params=params,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+                ) as response,
+            ):
+                answer = await self._whole(response, most_bytes or self._longest_answer_bytes)
+        except (TimeoutError, aiohttp.ClientError) as error:
             raise WorkerUnreachable(
                 f"The worker at {self.base_url} does not answer ({type(error).__name__}). "
                 "Start it with `aft worker`, or correct AFT_WORKER_URLS.",
@@ -285,21 +303,17 @@ class WorkerClient:
             return answer
         raise WorkerRefused(self._reported(answer))
 
-    async def _whole(self, request: httpx.Request, most_bytes: int) -> _Answer:
-        response = await self._http.send(request, stream=True)
-        try:
-            content = bytearray()
-            async for chunk in response.aiter_bytes():
-                content += chunk
-                if len(content) > most_bytes:
-                    raise WorkerAnswerInvalid(
-                        f"{request.method} {request.url.path} at {self.base_url} answered with more than "
-                        f"{most_bytes} bytes; the rest was not read."
-                    )
-        finally:
-            await response.aclose()
-        media_type = response.headers.get("content-type", "")
-        return _Answer(status=response.status_code, media_type=media_type, content=bytes(content))
+    async def _whole(self, response: aiohttp.ClientResponse, most_bytes: int) -> _Answer:
+        content = bytearray()
+        async for chunk in response.content.iter_any():
+            content += chunk
+            if len(content) > most_bytes:
+                raise WorkerAnswerInvalid(
+                    f"{response.method} {response.url.path} at {self.base_url} answered with more than "
+                    f"{most_bytes} bytes; the rest was not read."
+                )
+        media_type = response.headers.get("Content-Type", "")
+        return _Answer(status=response.status, media_type=media_type, content=bytes(content))
 
     def _reported(self, answer: _Answer) -> Problem:
         try:

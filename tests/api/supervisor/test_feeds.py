@@ -2,14 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 from structlog.testing import capture_logs
 
 from aft_api.settings import Settings
-from aft_api.supervisor.feeds import LOOK_EVERY_S, LOOKS_A_SECOND, Feeds, open_feeds
+from aft_api.supervisor.feeds import (
+    GATHER_S,
+    LOOK_EVERY_S,
+    LOOKS_A_SECOND,
+    MOST_GATHER_S,
+    TURNS,
+    Feeds,
+    open_feeds,
+)
+from aft_api.worker_client import worker_session
 from tests.api.conftest import Api, running_api, serving, settings_for
 from tests.simulated_worker import SimulatedWorker, simulated_app
 from tests.ticking import Ticks
@@ -22,7 +31,7 @@ SLOW = {"optim": {"steps": 2000, "batch_size": 4}, "window": {"steps": 1000}}
 @pytest.fixture
 async def feeds(tmp_path: Path) -> AsyncIterator[Feeds]:
     settings = Settings(data_dir=tmp_path, poll_s=5.0, retry_s=0.05)
-    async with httpx.AsyncClient() as http, open_feeds(http, settings) as opened:
+    async with worker_session(None) as http, open_feeds(http, settings) as opened:
         yield opened
 
 
@@ -40,6 +49,22 @@ async def test_change_wakes_who_waits_for_that_job(
     feeds: Feeds, worker: SimulatedWorker, worker_url: str, ticks: Ticks
 ) -> None:
     assert await woken_within(feeds, worker_url, worker, "committed", ticks) < 2
+
+
+async def test_the_more_wait_the_longer_changes_gather(feeds: Feeds, worker_url: str) -> None:
+    feed = feeds.of(worker_url)
+    with ExitStack() as stack:
+        for number in range(TURNS):
+            stack.enter_context(feed.listen("r", "windows", f"r:0:{number}"))
+        few_s = feed.gather_s
+        for number in range(TURNS, 3 * TURNS):
+            stack.enter_context(feed.listen("r", "windows", f"r:0:{number}"))
+        some_s = feed.gather_s
+        for number in range(3 * TURNS, 1000):
+            stack.enter_context(feed.listen("r", "windows", f"r:0:{number}"))
+        many_s = feed.gather_s
+    assert (few_s, some_s, many_s) == (GATHER_S, pytest.approx(3 * GATHER_S), MOST_GATHER_S)
+    assert feed.gather_s == GATHER_S, "nobody waits any more"
 
 
 async def test_many_jobs_share_one_poll(feeds: Feeds, worker: SimulatedWorker, worker_url: str) -> None:

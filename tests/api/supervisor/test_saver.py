@@ -1,8 +1,9 @@
 """The checkpointer: nothing is written under a lost lease, and the past is forgotten."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import psycopg
 import pytest
@@ -56,6 +57,53 @@ async def test_past_is_forgotten_and_the_position_is_kept(tmp_path: Path, databa
         await saver.forget_past("run-1")
         assert len([one async for one in saver.alist(config)]) == 1
         assert (await loop.aget_state(config)).values == {"count": 2}
+
+
+async def test_what_is_left_out_is_in_the_checkpoint_behind_it(tmp_path: Path, database_url: str | None) -> None:
+    class Kept(TypedDict, total=False):
+        first: dict[str, int]
+        second: dict[str, int]
+        third: dict[str, int]
+
+    ran: list[str] = []
+    breaks_off = False
+
+    def adding(name: str) -> Callable[[Kept], Awaitable[Kept]]:
+        async def add(state: Kept) -> Kept:
+            ran.append(name)
+            if breaks_off and name == "second":
+                raise ConnectionAbortedError
+            return cast("Kept", {name: {"seen": len(state)}})
+
+        return add
+
+    graph = StateGraph(Kept)
+    names = ("first", "second", "third")
+    for name, before in zip(names, (START, *names), strict=False):
+        graph.add_node(name, adding(name))
+        graph.add_edge(before, name)
+    config: RunnableConfig = {"configurable": {"thread_id": "run-1"}}
+    async with open_saver(database_url, tmp_path, leave_out_before=("second", "third")) as saver:
+        loop = graph.compile(checkpointer=saver, interrupt_before=["first"])
+        await loop.ainvoke({}, config, durability="sync")
+        breaks_off = True
+        with pytest.raises(ConnectionAbortedError):
+            await loop.ainvoke(None, config, durability="sync")
+    breaks_off = False
+    async with open_saver(database_url, tmp_path, leave_out_before=("second", "third")) as saver:  # another process
+        loop = graph.compile(checkpointer=saver, interrupt_before=["first"])
+        cut_off = await loop.aget_state(config)
+        assert (cut_off.next, cut_off.values) == (("first",), {})
+        before = {one.config["configurable"]["checkpoint_id"] async for one in saver.alist(config)}
+        await loop.ainvoke(None, config, durability="sync")
+        assert ran == ["first", "second", "first", "second", "third"]
+    async with open_saver(database_url, tmp_path) as saver:
+        kept = [one async for one in saver.alist(config)]
+        [newest] = [one for one in kept if one.config["configurable"]["checkpoint_id"] not in before]
+        expected = {name: {"seen": number} for number, name in enumerate(names)}
+        assert newest.checkpoint["channel_values"].items() >= expected.items()
+        assert newest.parent_config is not None
+        assert newest.parent_config["configurable"]["checkpoint_id"] in before, "it follows one that was kept"
 
 
 async def test_driver_without_its_lease_writes_nothing(tmp_path: Path, postgres_url: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from langchain_core.runnables import RunnableConfig
@@ -21,9 +21,12 @@ from aft_api.runs.commands import goes_on, pending_commands, settle_command
 from aft_api.runs.events import record
 from aft_api.runs.leases import park_run
 from aft_api.runs.repository import get_run, move_run, note_run
+from aft_api.runs.schedules import latest_schedule
+from aft_api.runs.windows import get_window
 from aft_api.stop import Stopped
 from aft_api.supervisor.ending import end_run
 from aft_api.supervisor.graph import Loop
+from aft_api.supervisor.planning import place_of
 from aft_api.supervisor.ports import Ports, RunFailed
 from aft_api.supervisor.saver import Saver
 from aft_api.worker_client import WorkerRefused, WorkerUnreachable
@@ -31,6 +34,7 @@ from aft_api.workers.queue import leave_for_queue
 from aft_contracts import (
     FINISHED,
     EventKind,
+    JobStatus,
     Pause,
     Problem,
     Resume,
@@ -38,6 +42,7 @@ from aft_contracts import (
     RunStatus,
     State,
     Stop,
+    WindowResult,
 )
 
 log = structlog.get_logger()
@@ -225,9 +230,20 @@ class Driver:
             await end_run(self.ports, self.run_id, RunStatus.STOPPED)
             return False
         if snapshot.values.get("outcome") != RunStatus.STOPPED:
-            await self.loop.aupdate_state(self._config, {"outcome": RunStatus.STOPPED.value}, as_node="curriculum")
+            stands = await self._stands(cast("State", snapshot.values))
+            await self.loop.aupdate_state(self._config, stands | {"outcome": RunStatus.STOPPED}, as_node="curriculum")
         await self._invoke(None)
         return False
+
+    async def _stands(self, state: State) -> dict[str, Any]:
+        """Where the run stands, with a window that was committed and that the loop was cut off before it kept."""
+        async with self.ports.store.reads() as session:
+            place = place_of(state, await latest_schedule(session, self.run_id))
+            window = await get_window(session, place.window_id(self.run_id))
+        if window is None or window.status != JobStatus.COMMITTED:
+            return {}
+        ended = WindowResult.model_validate(window.result)
+        return {"generation": place.generation, "step": ended.end_step, "window_index": place.index + 1}
 
     async def _answer(self, snapshot: StateSnapshot) -> dict[str, Any] | None:
         async with self.ports.store.reads() as session:

@@ -5,7 +5,7 @@ import contextvars
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-import httpx
+import aiohttp
 import structlog
 
 from aft_api.errors import AftError
@@ -18,10 +18,13 @@ LOOK_EVERY_S = 1.0
 """A running job is looked at for its steps no more often than this, in seconds."""
 LOOKS_A_SECOND = 20
 """Most looks for steps of all jobs together, a second: live figures must not cost more than training's own traffic."""
-GATHER_S = 0.02
-"""Pause between two polls of one worker: what changes meanwhile is told at once."""
 TURNS = 8
 """Drives of one worker that are at work at once; the others wait for their turn or for the worker."""
+GATHER_S = 0.02
+"""Pause between two polls of one worker, for each `TURNS` jobs that somebody waits for: what changes meanwhile is told
+at once, and the more there are, the more drives there are to go on with, …"""
+MOST_GATHER_S = 0.2
+"""… up to this long a pause."""
 IDLE_S = 60.0
 """A feed that nobody has listened to for so long ends, in seconds."""
 
@@ -79,6 +82,11 @@ class Feed:
             if not listeners:
                 del self._ears[kind, job_id]
 
+    @property
+    def gather_s(self) -> float:
+        """How long to let changes gather before the next poll, in seconds."""
+        return min(MOST_GATHER_S, GATHER_S * max(1.0, len(self._ears) / TURNS))
+
     async def reached(self, *, at_least_s: float, at_most_s: float) -> None:
         """Returns when it is worth while to ask the worker again: the feed is the one that knocks meanwhile."""
         await asyncio.sleep(at_least_s)
@@ -109,7 +117,7 @@ class Feed:
             self._is_well = True
             self._reached.set()
             self._hear(known)
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(self.gather_s)
 
     def _hear(self, told: WorkerChanges) -> None:
         if not told.is_complete:
@@ -128,7 +136,7 @@ class Feed:
 class Feeds:
     """The feeds of this process, by the worker's base URL."""
 
-    def __init__(self, http: httpx.AsyncClient, settings: Settings) -> None:
+    def __init__(self, http: aiohttp.ClientSession, settings: Settings) -> None:
         self.settings = settings
         self._http = http
         self._feeds: dict[str, Feed] = {}
@@ -175,7 +183,7 @@ class Feeds:
 
 
 @asynccontextmanager
-async def open_feeds(http: httpx.AsyncClient, settings: Settings) -> AsyncIterator[Feeds]:
+async def open_feeds(http: aiohttp.ClientSession, settings: Settings) -> AsyncIterator[Feeds]:
     """Feeds that end with the context; who listens must have ended before."""
     feeds = Feeds(http, settings)
     try:

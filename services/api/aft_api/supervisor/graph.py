@@ -17,6 +17,10 @@ from aft_contracts import RepairKind, State
 # The edges' functions wait for nothing. They are async because LangGraph sends plain ones to a thread, and the way
 # there and back costs as much as a statement to the store, three times a cycle.
 
+REPEATABLE = ("monitor", "curriculum")
+"""Nodes before which the loop need not be kept: after a crash there it goes on from before `train`, which finds its
+window in the store, and all three give the same again. Two of three checkpoints of a healthy cycle are spared."""
+
 Loop = CompiledStateGraph[State, Ports, State, State]
 
 

@@ -1,9 +1,9 @@
-"""LangGraph's checkpointer on both stores: fenced by the lease, without the stock saver's global lock, pruned."""
+"""LangGraph's checkpointer on both stores: fenced by the lease, without the stock saver's global lock, sparing."""
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +12,14 @@ from weakref import WeakKeyDictionary
 
 import aiosqlite
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
 from langgraph.checkpoint.base import id as ids
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -73,7 +80,59 @@ class SetupLockTimeout(Exception):
     """Another replica has been setting up LangGraph's tables for too long."""
 
 
-class FencedPostgresSaver(AsyncPostgresSaver):
+class _SparingSaver(BaseCheckpointSaver[str]):
+    """Keeps no checkpoint from which the loop goes on to one of `unkept`, and lets each follow the one before it.
+
+    The next one that is kept has what those left out would have had. After a crash in between, the loop goes on from
+    the one before: only nodes that give the same again may come before and behind what is left out.
+    """
+
+    unkept: frozenset[str] = frozenset()
+    """Channels that are set where the loop goes on to such a node."""
+    _left_out: dict[str, tuple[RunnableConfig, ChannelVersions]]
+    """By run: the parent of the first checkpoint that was left out since the last one, and what was new in all."""
+
+    def leave_out_before(self, nodes: Iterable[str]) -> None:
+        """Keep no checkpoint from which the loop goes on to one of `nodes`."""
+        self.unkept, self._left_out = frozenset(f"branch:to:{node}" for node in nodes), {}
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The newest checkpoint, which those of this process follow."""
+        if self.unkept:
+            self._left_out.pop(config["configurable"]["thread_id"], None)  # of an invocation that broke off
+        return _followed(await super().aget_tuple(config))
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Keep the checkpoint, unless it is one of those that are left out."""
+        if not self.unkept:
+            return await super().aput(config, checkpoint, metadata, new_versions)
+        run_id = config["configurable"]["thread_id"]
+        parent, versions = self._left_out.pop(run_id, (config, {}))
+        versions = {**versions, **new_versions}
+        if self.unkept.isdisjoint(checkpoint["channel_values"]):
+            return await super().aput(parent, checkpoint, metadata, versions)
+        self._left_out[run_id] = parent, versions
+        return {"configurable": {**config["configurable"], "checkpoint_id": checkpoint["id"]}}
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Keep what a node left behind, where that is an interrupt, its answer or an error.
+
+        The rest is in the checkpoint that follows at once, for one node runs at a time. After a crash in between that
+        node runs again, as it may anyway: LangGraph does not wait for these writes (langgraph #8039).
+        """
+        if any(channel in WRITES_IDX_MAP for channel, _ in writes):
+            await super().aput_writes(config, writes, task_id, task_path)
+
+
+class FencedPostgresSaver(_SparingSaver, AsyncPostgresSaver):
     """A Postgres saver that writes nothing once the driver's lease has gone to somebody else."""
 
     _pruned: Counter[str]
@@ -100,21 +159,6 @@ class FencedPostgresSaver(AsyncPostgresSaver):
                 if await lease.fetchone() is None:
                     raise LeaseLost(held[0])
 
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """The newest checkpoint, which those of this process follow."""
-        return _followed(await super().aget_tuple(config))
-
-    async def aput_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
-    ) -> None:
-        """Keep what a node left behind, where that is an interrupt, its answer or an error.
-
-        The rest is in the checkpoint that follows at once, for one node runs at a time. After a crash in between that
-        node runs again, as it may anyway: LangGraph does not wait for these writes (langgraph #8039).
-        """
-        if any(channel in WRITES_IDX_MAP for channel, _ in writes):
-            await super().aput_writes(config, writes, task_id, task_path)
-
     async def forget_past(self, run_id: str) -> None:
         """Keep only the newest checkpoint of a run; between two invocations, when nothing of it is being written."""
         async with self._cursor(pipeline=True) as cursor:
@@ -131,12 +175,8 @@ class FencedPostgresSaver(AsyncPostgresSaver):
             await connection.execute("VACUUM (SKIP_LOCKED) checkpoints, checkpoint_blobs, checkpoint_writes")
 
 
-class PrunedSqliteSaver(AsyncSqliteSaver):
+class PrunedSqliteSaver(_SparingSaver, AsyncSqliteSaver):
     """A SQLite saver that can forget; the whole file belongs to one process, so it needs no fence."""
-
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """The newest checkpoint, which those of this process follow."""
-        return _followed(await super().aget_tuple(config))
 
     async def forget_past(self, run_id: str) -> None:
         """Keep only the newest checkpoint of a run."""
@@ -151,13 +191,19 @@ Saver = FencedPostgresSaver | PrunedSqliteSaver
 
 @asynccontextmanager
 async def open_saver(
-    database_url: str | None, data_dir: Path, *, most_idle_s: float = MOST_IDLE_S, connections: int = 10
+    database_url: str | None,
+    data_dir: Path,
+    *,
+    most_idle_s: float = MOST_IDLE_S,
+    connections: int = 10,
+    leave_out_before: Iterable[str] = (),
 ) -> AsyncIterator[Saver]:
-    """The saver that fits the store, its tables in place."""
+    """The saver that fits the store, its tables in place; it keeps nothing before the nodes of `leave_out_before`."""
     serde = JsonPlusSerializer(allowed_msgpack_modules=None)
     if database_url is None:
         async with aiosqlite.connect(data_dir / "checkpoints.db") as connection:
             saver = PrunedSqliteSaver(connection, serde=serde)
+            saver.leave_out_before(leave_out_before)
             await saver.setup()
             await connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
             yield saver
@@ -179,6 +225,7 @@ async def open_saver(
         },
     ) as pool:
         postgres = FencedPostgresSaver(cast(Any, pool), serde=serde)
+        postgres.leave_out_before(leave_out_before)
         await set_up_postgres(conninfo)
         yield postgres
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-import httpx
+import aiohttp
 
 from aft_api.clock import Clock
 from aft_api.db.engine import Store
@@ -70,7 +70,7 @@ class Workers:
     """The workers that this control plane knows: those that the settings name, and those that have registered."""
 
     store: Store
-    http: httpx.AsyncClient
+    http: aiohttp.ClientSession
     urls: tuple[str, ...]
     """Named by the settings."""
     feeds: Feeds

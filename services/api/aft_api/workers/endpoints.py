@@ -1,8 +1,8 @@
 """Workers over HTTP."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
-import httpx
 from fastapi import APIRouter, Path
 
 from aft_api.dependencies import FleetDep, StoreDep
@@ -58,10 +58,11 @@ async def post_resume(worker_id: WorkerId, fleet: FleetDep, store: StoreDep) -> 
 
 def _is_address(base_url: str) -> bool:
     try:
-        url = httpx.URL(base_url)  # whoever calls the worker reads it like this
-    except httpx.InvalidURL:
+        url = urlsplit(base_url)
+        _ = url.port  # read only now, and perhaps no number
+    except ValueError:
         return False
-    return url.scheme in {"http", "https"} and bool(url.host)
+    return url.scheme in {"http", "https"} and bool(url.hostname)
 
 
 async def _set_draining(worker_id: str, fleet: FleetDep, store: StoreDep, *, is_draining: bool) -> WorkerView:
