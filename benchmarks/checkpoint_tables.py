@@ -19,6 +19,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, StateGraph
 
 from aft_api.supervisor.driver import PRUNE_EVERY
+from aft_api.supervisor.graph import REPEATABLE
 from aft_api.supervisor.saver import SCHEMA, open_saver
 from aft_contracts import State
 from benchmarks.command import run, say
@@ -55,7 +56,7 @@ async def sizes_mb(database_url: str | None, data_dir: Path, *, windows: int) ->
     """
     config: RunnableConfig = {"configurable": {"thread_id": "run-1"}}
     sizes: list[float] = []
-    async with open_saver(database_url, data_dir) as saver:
+    async with open_saver(database_url, data_dir, leave_out_before=REPEATABLE) as saver:
         loop = healthy_loop().compile(checkpointer=saver, interrupt_before=["train"])
         await loop.ainvoke(State(run_id="run-1"), config, durability="sync")
         for window in range(1, windows + 1):

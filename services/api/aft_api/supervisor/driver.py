@@ -46,8 +46,8 @@ from aft_contracts import (
 )
 
 log = structlog.get_logger()
-PRUNE_EVERY = 8
-"""Cycles between two prunes of a run's checkpoints, which are a few kilobytes a cycle."""
+PRUNE_EVERY = 24
+"""Cycles between two prunes of a run's checkpoints, which are a kilobyte or so a healthy cycle."""
 MOST_TRIES = 3
 """Unexpected errors in a row before a run is given up."""
 
