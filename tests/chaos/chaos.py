@@ -10,7 +10,7 @@ from typing import Any
 from tests.acceptance.processes import ENDED
 from tests.chaos.course import answer_open_reviews, submit
 from tests.chaos.disturbances import ON_THE_WIRE, Disturbance, Kind, Moment, Store
-from tests.chaos.facts import Facts, gather, make_notifications_due, pending_notifications
+from tests.chaos.facts import Facts, OwnExit, gather, make_notifications_due, pending_notifications
 from tests.chaos.system import System, freeze, processes_of, system, thaw
 
 LEASE_S = 2.0
@@ -30,7 +30,7 @@ class Outcome:
     runs: tuple[Facts, ...]
     logs: tuple[str, ...]
     """What the APIs printed."""
-    own_exits: tuple[str, ...]
+    own_exits: tuple[OwnExit, ...]
     orphans: tuple[str, ...]
     """Processes that are still there after everything was stopped."""
     disk: str

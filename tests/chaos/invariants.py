@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from tests.chaos.facts import Facts, Window
+from tests.chaos.facts import Facts, OwnExit, Window
 
 Invariant = Callable[[Facts, Facts], list[str]]
 """(facts, those of the undisturbed run) -> what is wrong, in words."""
@@ -98,6 +98,15 @@ UNKNOWN_ERRORS = ("cycle_failed", "background_broke", "request_failed", "Task ex
 def errors_nobody_foresaw(logs: Sequence[str]) -> list[str]:
     """Lines of logs that an on-call engineer would have to look into."""
     return [line[:300] for log in logs for line in log.splitlines() if any(name in line for name in UNKNOWN_ERRORS)]
+
+
+COULD_NOT_START = ("aft_api", 3)
+"""Module and exit status of an API whose store was away when it began: whoever manages processes tries again."""
+
+
+def exits_nobody_foresaw(own_exits: Sequence[OwnExit]) -> list[str]:
+    """Processes that ended by themselves and should not have, whatever happened around them."""
+    return [f"ended by itself: {one}" for one in own_exits if (one.module, one.code) != COULD_NOT_START]
 
 
 def _place(window: Window) -> tuple[int, int, int]:

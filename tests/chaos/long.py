@@ -10,7 +10,7 @@ from examples.tiny_model import write_tiny_model
 from tests.chaos.chaos import LEASE_S, Outcome, chaos
 from tests.chaos.course import spec_of
 from tests.chaos.disturbances import Store, kills_in, schedule
-from tests.chaos.invariants import errors_nobody_foresaw, violations
+from tests.chaos.invariants import errors_nobody_foresaw, exits_nobody_foresaw, violations
 
 KILLS = 52
 OTHERS = 36
@@ -37,8 +37,8 @@ def main() -> int:
     wrong = [line for run in disturbed.runs for line in violations(run, reference)]
     wrong += [f"still there: {process}" for process in disturbed.orphans]
     wrong += [f"unforeseen: {line}" for line in errors_nobody_foresaw(disturbed.logs)]
+    wrong += exits_nobody_foresaw(disturbed.own_exits)
     print(_summary(undisturbed, disturbed))
-    print("\n".join(f"ended by itself: {words}" for words in disturbed.own_exits))
     print("\n".join(wrong) or "everything held")
     print(f"logs: {folder}")
     return 1 if wrong else 0

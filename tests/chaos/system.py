@@ -16,6 +16,7 @@ import psutil
 from tests.acceptance.processes import WORKER_TOKEN, Service, free_port
 from tests.chaos.disk import Disk, disk_at
 from tests.chaos.disturbances import Store
+from tests.chaos.facts import OwnExit
 from tests.chaos.postgres import Postgres, postgres
 from tests.chaos.proxy import Proxy, proxy
 from tests.chaos.receiver import Receiver, receiver
@@ -39,8 +40,7 @@ class System:
     postgres: Postgres | None
     api_urls: list[str]
     client: httpx.Client
-    own_exits: list[str] = field(default_factory=list)
-    """Processes that ended without having been killed, with their last words."""
+    own_exits: list[OwnExit] = field(default_factory=list)
 
     def ask(self, method: str, path: str, *, within_s: float = WELL_WITHIN_S, **request: Any) -> httpx.Response:
         """The answer of whichever API answers; asked again while all are away or their store is.
@@ -72,7 +72,7 @@ class System:
         for service in (*self.apis, self.worker):
             if service.process is not None and service.process.poll() is not None:
                 words = service.log.read_text()[-1500:]
-                self.own_exits.append(f"{service.module} ended with {service.process.returncode}: {words}")
+                self.own_exits.append(OwnExit(module=service.module, code=service.process.returncode, words=words))
                 service.start()
 
     def start(self) -> None:

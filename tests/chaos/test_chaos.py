@@ -10,7 +10,7 @@ from tests.chaos.chaos import LEASE_S, Outcome, chaos
 from tests.chaos.course import spec_of
 from tests.chaos.disturbances import Store, schedule
 from tests.chaos.facts import Facts
-from tests.chaos.invariants import errors_nobody_foresaw, violations
+from tests.chaos.invariants import errors_nobody_foresaw, exits_nobody_foresaw, violations
 
 pytestmark = pytest.mark.slow
 
@@ -48,3 +48,4 @@ def test_disturbed_runs_end_like_the_undisturbed_one(
     assert [line for run in outcome.runs for line in violations(run, undisturbed)] == []
     assert outcome.orphans == ()
     assert errors_nobody_foresaw(outcome.logs) == []
+    assert exits_nobody_foresaw(outcome.own_exits) == []

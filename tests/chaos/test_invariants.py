@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.facts import Facts, Window
-from tests.chaos.invariants import INVARIANTS, errors_nobody_foresaw, violations
+from tests.chaos.facts import Facts, OwnExit, Window
+from tests.chaos.invariants import INVARIANTS, errors_nobody_foresaw, exits_nobody_foresaw, violations
 from tests.chaos.system import processes_of
 
 FIRST = Window(index=0, generation=0, start_step=0, end_step=6, status="committed", state_digest="a")
@@ -93,6 +93,11 @@ def test_a_process_that_is_left_is_found_until_it_ends(tmp_path: Path) -> None:
         child.communicate(b"\n")
     assert [line.split()[0] for line in found] == [str(child.pid)]
     assert processes_of(tmp_path) == []
+
+
+def test_only_an_api_without_its_store_may_end_by_itself() -> None:
+    exits = [OwnExit(module=module, code=code, words="w") for module in ("aft_api", "aft_worker") for code in (3, 1)]
+    assert exits_nobody_foresaw(exits) == [f"ended by itself: {one}" for one in exits[1:]]
 
 
 def test_errors_that_nobody_foresaw_are_found_in_logs() -> None:
