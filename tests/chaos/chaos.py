@@ -10,7 +10,8 @@ from typing import Any
 from tests.acceptance.processes import ENDED
 from tests.chaos.course import answer_open_reviews, submit
 from tests.chaos.disturbances import ON_THE_WIRE, Disturbance, Kind, Moment, Store
-from tests.chaos.facts import Facts, OwnExit, gather, make_notifications_due, pending_notifications
+from tests.chaos.facts import Facts, gather, make_notifications_due, pending_notifications
+from tests.chaos.own_exit import OwnExit
 from tests.chaos.system import System, freeze, processes_of, system, thaw
 
 LEASE_S = 2.0

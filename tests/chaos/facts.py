@@ -10,19 +10,6 @@ from tests.chaos.system import System
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnExit:
-    """A process that ended without having been killed."""
-
-    module: str
-    code: int | None
-    words: str
-    """The last it printed."""
-
-    def __str__(self) -> str:
-        return f"{self.module} ended with {self.code}: {self.words}"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Window:
     """One window, as the API tells it."""
 

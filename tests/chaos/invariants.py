@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from tests.chaos.facts import Facts, OwnExit, Window
+from tests.chaos.facts import Facts, Window
+from tests.chaos.own_exit import OwnExit
 
 Invariant = Callable[[Facts, Facts], list[str]]
 """(facts, those of the undisturbed run) -> what is wrong, in words."""

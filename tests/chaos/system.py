@@ -16,7 +16,7 @@ import psutil
 from tests.acceptance.processes import WORKER_TOKEN, Service, free_port
 from tests.chaos.disk import Disk, disk_at
 from tests.chaos.disturbances import Store
-from tests.chaos.facts import OwnExit
+from tests.chaos.own_exit import OwnExit
 from tests.chaos.postgres import Postgres, postgres
 from tests.chaos.proxy import Proxy, proxy
 from tests.chaos.receiver import Receiver, receiver

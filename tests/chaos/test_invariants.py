@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.facts import Facts, OwnExit, Window
+from tests.chaos.facts import Facts, Window
 from tests.chaos.invariants import INVARIANTS, errors_nobody_foresaw, exits_nobody_foresaw, violations
+from tests.chaos.own_exit import OwnExit
 from tests.chaos.system import processes_of
 
 FIRST = Window(index=0, generation=0, start_step=0, end_step=6, status="committed", state_digest="a")
