@@ -100,9 +100,10 @@ class AftClient:
         """Close the connections."""
         self._http.close()
 
-    def create_run(self, spec: RunSpec) -> RunView:
-        """Start a run."""
-        return self._ask(RunView, "POST", "/runs", json=spec.model_dump(mode="json"), wait_s=CHECK_WAIT_S)
+    def create_run(self, spec: RunSpec, *, idempotency_key: str | None = None) -> RunView:
+        """Start a run; the same key twice is one run."""
+        headers, body = _key_header(idempotency_key), spec.model_dump(mode="json")
+        return self._ask(RunView, "POST", "/runs", json=body, headers=headers, wait_s=CHECK_WAIT_S)
 
     def run(self, run_id: str) -> RunView:
         """One run."""
@@ -114,8 +115,7 @@ class AftClient:
 
     def send(self, run_id: str, command: Command, *, idempotency_key: str | None = None) -> CommandRecord:
         """Tell a run something; the same key twice is one command."""
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        body = command.model_dump(mode="json")
+        headers, body = _key_header(idempotency_key), command.model_dump(mode="json")
         return self._ask(CommandRecord, "POST", f"/runs/{run_id}/commands", json=body, headers=headers)
 
     def commands(self, run_id: str) -> list[CommandRecord]:
@@ -283,6 +283,10 @@ class AftClient:
         if response.is_error:
             raise _problem_of(response)
         return response
+
+
+def _key_header(idempotency_key: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": idempotency_key} if idempotency_key else {}
 
 
 def _bearer(token: str | None) -> dict[str, str]:

@@ -26,11 +26,12 @@ def run(
     ctx: typer.Context,
     config: Annotated[Path, typer.Argument(help="YAML or JSON file; docs/CONFIG.md lists its fields.")],
     watch_it: Annotated[bool, typer.Option("--watch", help="Watch the run until it ends.")] = False,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key twice is one run.")] = None,
 ) -> None:
     """Start a run."""
     spec = read_spec(config)
     with client_of(ctx) as client:
-        run_id = client.create_run(spec).run_id
+        run_id = client.create_run(spec, idempotency_key=key).run_id
     typer.echo(run_id)
     if watch_it:
         watch(ctx, run_id)

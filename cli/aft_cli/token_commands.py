@@ -10,6 +10,7 @@ from rich.table import Table
 
 from aft_cli.connection import client_of
 from aft_cli.error_screens import ErrorScreens
+from aft_cli.errors import ApiError
 from aft_cli.json_output import print_json
 from aft_cli.run_commands import JsonFlag
 from aft_cli.service_commands import require
@@ -94,10 +95,14 @@ def _list_locally() -> list[TokenView]:
 
 def _revoke_locally(token_id: str) -> TokenView:
     require("aft_api", "api")
+    from aft_api.access.errors import TokenNotFound
     from aft_api.access.local import revoke_locally
     from aft_api.settings import Settings
 
-    return asyncio.run(revoke_locally(Settings(), token_id))
+    try:
+        return asyncio.run(revoke_locally(Settings(), token_id))
+    except TokenNotFound as unknown:
+        raise ApiError(unknown.problem) from unknown
 
 
 def _table(tokens: list[TokenView]) -> Table:

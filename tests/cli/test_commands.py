@@ -54,6 +54,9 @@ def test_run_submits_the_file_with_absolute_paths(api: ScriptedApi, aft: Aft, tm
     result = aft("run", str(tmp_path / "run.yaml"))
     assert (result.exit_code, result.stdout) == (0, "r2\n")
     assert api.runs["r2"].spec.data.domains["chat"].path == str(tmp_path / "rows.jsonl")
+    assert "Idempotency-Key" not in api.headers[-1]
+    assert aft("run", str(tmp_path / "run.yaml"), "--key", "k").exit_code == 0
+    assert api.headers[-1]["Idempotency-Key"] == "k"
 
 
 def test_wrong_config_is_one_screen_and_exit_2_and_nothing_is_sent(api: ScriptedApi, aft: Aft, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from aft_cli.error_screens import PROBLEM_EXIT
 from aft_cli.main import app
 from tests.cli.scripted_api import ScriptedApi
 
@@ -29,6 +30,12 @@ def test_token_is_made_listed_and_revoked_on_a_fresh_installation(runner: CliRun
     assert "is revoked" in runner.invoke(app, ["token", "revoke", view["token_id"], "--local"]).output
     table = runner.invoke(app, ["token", "list", "--local"]).output
     assert "revoked 20" in table
+
+
+def test_an_unknown_token_is_said_to_be_unknown(runner: CliRunner) -> None:
+    refused = runner.invoke(app, ["token", "revoke", "nobodys", "--local"])
+    assert refused.exit_code == PROBLEM_EXIT
+    assert "token_not_found" in refused.stderr
 
 
 def test_plain_form_prints_the_token_alone_on_standard_output(runner: CliRunner) -> None:

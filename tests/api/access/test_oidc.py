@@ -122,6 +122,17 @@ async def test_genuine_token_names_a_person_with_a_role(published: Published, to
 
 
 @pytest.mark.parametrize(
+    ("verified", "name"),
+    [(True, "ada@example.org"), ("true", "ada@example.org"), (False, "u-1"), ("false", "u-1"), (0, "u-1")],
+)
+async def test_an_address_that_is_not_verified_names_nobody(published: Published, verified: object, name: str) -> None:
+    async with httpx.AsyncClient() as http:
+        person = await Oidc(issuer(), Keys(http, published.url)).person(signed(email_verified=verified))
+    assert person is not None
+    assert person.name == name
+
+
+@pytest.mark.parametrize(
     "make",
     [
         lambda: signed(OTHER_KEY),

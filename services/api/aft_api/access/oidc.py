@@ -129,7 +129,10 @@ class Oidc:
         if not worth:
             return None
         subject = str(claims["sub"])
-        name = next((v for k in ("email", "preferred_username") if isinstance(v := claims.get(k), str) and v), subject)
+        # An address that the issuer has not verified is anybody's, and who may answer is told by names.
+        is_theirs = str(claims.get("email_verified", True)).lower() == "true"
+        known_as = ("email", "preferred_username") if is_theirs else ("preferred_username",)
+        name = next((v for k in known_as if isinstance(v := claims.get(k), str) and v), subject)
         return Person(subject=subject, name=name[:200].replace("\x00", ""), role=max(worth, key=list(Role).index))
 
 
