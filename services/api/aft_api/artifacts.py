@@ -23,6 +23,17 @@ MOVE_SCHEDULE = frozenset(
 )
 """Events that a new version of the schedule may come with."""
 
+TELL_OF_DIAGNOSES = frozenset(
+    {
+        EventKind.DIAGNOSED,
+        EventKind.REPAIR_CHOSEN,
+        EventKind.COMMAND_APPLIED,
+        EventKind.REPAIR_PROVEN,
+        EventKind.REPAIR_FAILED,
+    }
+)
+"""Events with which a report of a diagnosis is new, has its repair, or says what became of it."""
+
 
 class Artifacts:
     """Writes `<root>/<run_id>/{events.jsonl, windows/, diagnoses/, blacklist.json}`.
@@ -76,7 +87,7 @@ async def _documents(session: AsyncSession, run_id: str, events: list[Event]) ->
         f"windows/{window.index:05d}.json": window.model_dump_json(indent=1)
         for window in await find_windows(session, committed)
     }
-    if EventKind.DIAGNOSED in kinds:
+    if kinds & TELL_OF_DIAGNOSES:
         for number, report in enumerate(await list_diagnoses(session, run_id)):
             documents[f"diagnoses/{number:03d}.json"] = report.model_dump_json(indent=1)
     if kinds & MOVE_SCHEDULE:
