@@ -65,6 +65,9 @@ class SimulatedWorker:
         self.worker_id, self.slots, self.root_id = worker_id, slots, root_id
         self.poison: set[str] = set()
         self.nan: set[str] = set()
+        self.damaged_at: int | None = None
+        """Step of the checkpoint that a damaged weight came into, if `nan` is its doing: before it those rows are like
+        others, and on a later branch too."""
         self.harmless: set[str] = set()
         self.harm_nats = 0.3
         self.transient_steps: set[int] = set()
@@ -124,7 +127,14 @@ class SimulatedWorker:
         """What training these steps measures."""
         return [self._step(step, schedule, masked) for step in range(start, end)]
 
-    def _step(self, step: int, schedule: Schedule, masked: frozenset[str], *, is_real: bool = False) -> StepRecord:
+    def _step(
+        self, step: int, schedule: Schedule, masked: frozenset[str], *, is_real: bool = False, begins: int | None = None
+    ) -> StepRecord:
+        """One step, of a state that was restored from the checkpoint at step `begins`."""
+        is_damaged = self.damaged_at is None or (
+            schedule.generation == 0 and (step if begins is None else begins) >= self.damaged_at
+        )
+        nan = self.nan if is_damaged else set[str]()
         noise = random.Random(step)
         if is_real and step in self._struck and self.strikes_again:
             self.strikes_again -= 1
@@ -132,7 +142,7 @@ class SimulatedWorker:
         banned = schedule.blacklist_at(step)
         ids = [f"s{(step * BATCH + row) % ROWS}" for row in range(BATCH)]
         ids = [f"substitute-{name}" if name in banned else name for name in ids]
-        samples = tuple(self._sample(name, noise, masked) for name in ids)
+        samples = tuple(self._sample(name, noise, masked, nan) for name in ids)
         counted = [sample for sample in samples if sample.tokens]
         loss = sum(sample.loss for sample in counted) / max(1, len(counted))
         bad = [s for s in counted if s.sample_id in self.poison]
@@ -159,11 +169,11 @@ class SimulatedWorker:
             samples=samples,
         )
 
-    def _sample(self, name: str, noise: random.Random, masked: frozenset[str]) -> SampleRecord:
+    def _sample(self, name: str, noise: random.Random, masked: frozenset[str], nan: set[str]) -> SampleRecord:
         loss, norm = 3.0 + noise.gauss(0, 0.15), math.exp(noise.gauss(0, 0.1))
         if name in self.poison:
             loss, norm = loss + 8, norm * 30
-        if name in self.nan:
+        if name in nan:
             loss, norm = math.nan, math.nan
         return SampleRecord(
             sample_id=name, domain="chat", loss=loss, grad_norm=norm, tokens=0 if name in masked else 40
@@ -228,7 +238,10 @@ class SimulatedWorker:
 
     def _replayed(self, spec: AnalysisSpec, variant: ReplayVariant) -> tuple[StepRecord, ...]:
         masked = frozenset(variant.masked_sample_ids)
-        records = self.steps(spec.start_step, spec.end_step, spec.schedule, masked)
+        records = [
+            self._step(step, spec.schedule, masked, begins=spec.newest_checkpoint)
+            for step in range(spec.start_step, spec.end_step)
+        ]
         if not variant.unguarded:
             return tuple(records)
         lifted, lift = [], 0.0

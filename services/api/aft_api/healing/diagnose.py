@@ -29,6 +29,11 @@ class Conclusion:
         """Whether all that was found are rows that caused an alarm and were not shown to do harm."""
         return self.verdict is Verdict.DATA and not self.culprits
 
+    @property
+    def may_be_the_state(self) -> bool:
+        """Whether a damaged checkpoint would explain it as well: only an older one can tell."""
+        return self.verdict in (Verdict.DATA, Verdict.OPTIMISATION)
+
 
 def conclude(
     incident: Incident, replays: Sequence[Replay], *, harms: Sequence[Harm] = (), base: int | None = None

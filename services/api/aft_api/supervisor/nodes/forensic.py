@@ -149,7 +149,10 @@ class _Explained:
 async def _explain(
     ports: Ports, analysis_id: str, evidence: Evidence, checkpoints: Sequence[int], incident: Incident
 ) -> _Explained:
-    """What was wrong, proven by replays; where neither row nor moment is to blame, from an older checkpoint too."""
+    """What was wrong, proven by replays; where it is no passing fault, from an older checkpoint too.
+
+    Rows that turn it clean are no proof against them: a damaged weight may overflow with some rows and not with others.
+    """
     window, policy = evidence.window, evidence.spec.repair
     asked = plan_replay(
         analysis_id, window.run_id, window.schedule, incident.anomalies, incident.suspects, policy,
@@ -163,8 +166,7 @@ async def _explain(
     harms, trials = await _tried(ports, asked, results, incident, policy)
     conclusion = conclude(incident, _replays(results), harms=harms, base=base_of(asked, checkpoints))
     results = (*results, *trials)
-    is_open = conclusion.verdict is Verdict.OPTIMISATION or conclusion.needs_nothing
-    further = plan_look_back(asked, checkpoints) if is_open else None
+    further = plan_look_back(asked, checkpoints) if conclusion.may_be_the_state else None
     older = None if further is None else await _replayed(ports, further)
     if further is None or not isinstance(older, AnalysisResult):
         return _Explained(conclusion=conclusion, results=results)
