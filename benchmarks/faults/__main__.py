@@ -17,7 +17,7 @@ from benchmarks.faults.outcome import as_json, publish
 from benchmarks.faults.table import comparison_of, fill, on_common_seeds
 from benchmarks.report import Report
 
-FIRST_SEED = 202
+FIRST_SEED = 222
 """Thresholds and rules were chosen on seeds below 202: published are seeds that nobody had looked at before."""
 
 
