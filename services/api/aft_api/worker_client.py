@@ -280,18 +280,16 @@ class WorkerClient:
     ) -> _Answer:
         limit_s = answer_s + self._grace_s
         try:
-            async with (
-                asyncio.timeout(limit_s),
-                self._http.request(
-                    method,
-                    self.base_url + path,
-                    data=None if body is None else body.model_dump_json(),
-                    headers={"Content-Type": JSON_TYPE},
-                    params=params,
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-                ) as response,
-            ):
+            async with self._http.request(
+                method,
+                self.base_url + path,
+                data=None if body is None else body.model_dump_json(),
+                headers={"Content-Type": JSON_TYPE},
+                params=params,
+                allow_redirects=False,
+                # The whole of it: a byte now and then would be waited for without end.
+                timeout=aiohttp.ClientTimeout(total=limit_s, sock_connect=CONNECT_S),
+            ) as response:
                 answer = await self._whole(response, most_bytes or self._longest_answer_bytes)
         except (TimeoutError, aiohttp.ClientError) as error:
             raise WorkerUnreachable(

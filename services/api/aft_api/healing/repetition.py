@@ -1,9 +1,10 @@
 """Repetition: a row that is one sign or one phrase over and over, and moves the weights like nothing else."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
+from aft_api.healing.naming import naming
 from aft_api.healing.reference import SampleReference
-from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, SampleRecord, StepRecord, Withheld
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, SampleRecord, StepRecord
 
 
 def find_repetitions(
@@ -18,32 +19,18 @@ def find_repetitions(
     nothing, they do not stand out. The anomaly names every such sample of its step, worst first, and carries the worst
     one's figures.
     """
-    return tuple(anomaly for step in window if (anomaly := _repeating(step, reference, spec)) is not None)
+    found = (_repeating(step, reference, spec) for step in window)
+    return tuple(anomaly for anomaly in found if anomaly is not None)
 
 
 def _repeating(step: StepRecord, reference: SampleReference, spec: DetectionSpec) -> Anomaly | None:
-    if step.withheld is Withheld.SKIPPED:
-        return None
-    found = sorted(_standing_out(step, reference, spec), key=lambda pair: pair[0], reverse=True)
-    if not found:
-        return None
-    worst_score, worst = found[0]
-    return Anomaly(
-        kind=AnomalyKind.REPETITION,
-        step=step.step,
-        value=worst.repetition or 0.0,
-        score=worst_score,
-        threshold=spec.sample_z,
-        applied=step.applied,
-        sample_ids=tuple(sample.sample_id for _, sample in found),
-    )
+    def share(sample: SampleRecord) -> float:
+        return sample.repetition or 0.0
 
+    def score(sample: SampleRecord) -> float | None:
+        if share(sample) < spec.repetition_share:
+            return None
+        pull = reference.grad_norm_z(sample, step=step.step)
+        return pull if pull is not None and pull >= spec.sample_z else None
 
-def _standing_out(
-    step: StepRecord, reference: SampleReference, spec: DetectionSpec
-) -> Iterator[tuple[float, SampleRecord]]:
-    for sample in step.samples:
-        if sample.tokens > 0 and sample.repetition is not None and sample.repetition >= spec.repetition_share:
-            score = reference.grad_norm_z(sample, step=step.step)
-            if score is not None and score >= spec.sample_z:
-                yield score, sample
+    return naming(AnomalyKind.REPETITION, step, score, value=share, threshold=lambda _: spec.sample_z)

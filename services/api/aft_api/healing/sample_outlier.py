@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from aft_api.healing.naming import naming
 from aft_api.healing.reference import SampleReference
-from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, SampleRecord, StepRecord, Withheld
+from aft_contracts import Anomaly, AnomalyKind, DetectionSpec, SampleRecord, StepRecord
 
 
 def find_outliers(window: Sequence[StepRecord], reference: SampleReference, spec: DetectionSpec) -> tuple[Anomaly, ...]:
@@ -32,33 +33,19 @@ def _judged(
 
 
 def _outliers(step: StepRecord, reference: SampleReference, spec: DetectionSpec, *, in_company: bool) -> Anomaly | None:
-    if step.withheld is Withheld.SKIPPED:
-        return None
-    rows = (sample for sample in step.samples if sample.tokens > 0)
-    scored = ((_score(sample, step.step, reference, spec, in_company=in_company), sample) for sample in rows)
-    outliers = sorted(
-        ((score, sample) for score, sample in scored if score is not None), key=lambda pair: pair[0], reverse=True
-    )
-    if not outliers:
-        return None
-    worst_score, worst = outliers[0]
-    return Anomaly(
-        kind=AnomalyKind.SAMPLE_OUTLIER,
-        step=step.step,
-        value=worst.loss,
-        score=worst_score,
-        threshold=spec.outlier_z if worst_score >= spec.outlier_z else witnessed_z(spec),
-        applied=step.applied,
-        sample_ids=tuple(sample.sample_id for _, sample in outliers),
-    )
+    enough = witnessed_z(spec)
 
+    def score(sample: SampleRecord) -> float | None:
+        z = reference.standing_out(sample, step=step.step, at_least=enough)
+        if z is None or z >= spec.outlier_z or in_company:
+            return z
+        witness = reference.grad_norm_z(sample, step=step.step)
+        return z if witness is not None and witness >= spec.witness_z else None
 
-def _score(
-    sample: SampleRecord, step: int, reference: SampleReference, spec: DetectionSpec, *, in_company: bool
-) -> float | None:
-    """The z of the sample's loss; None where it does not stand out."""
-    score = reference.standing_out(sample, step=step, at_least=witnessed_z(spec))
-    if score is None or score >= spec.outlier_z or in_company:
-        return score
-    witness = reference.grad_norm_z(sample, step=step)
-    return score if witness is not None and witness >= spec.witness_z else None
+    return naming(
+        AnomalyKind.SAMPLE_OUTLIER,
+        step,
+        score,
+        value=lambda sample: sample.loss,
+        threshold=lambda z: spec.outlier_z if z >= spec.outlier_z else enough,
+    )

@@ -87,7 +87,7 @@ class _SparingSaver(BaseCheckpointSaver[str]):
     the one before: only nodes that give the same again may come before and behind what is left out.
     """
 
-    unkept: frozenset[str] = frozenset()
+    unkept: frozenset[str]
     """Channels that are set where the loop goes on to such a node."""
     _left_out: dict[str, tuple[RunnableConfig, ChannelVersions]]
     """By run: the parent of the first checkpoint that was left out since the last one, and what was new in all."""
@@ -98,8 +98,7 @@ class _SparingSaver(BaseCheckpointSaver[str]):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The newest checkpoint, which those of this process follow."""
-        if self.unkept:
-            self._left_out.pop(config["configurable"]["thread_id"], None)  # of an invocation that broke off
+        self._left_out.pop(config["configurable"]["thread_id"], None)  # of an invocation that broke off
         return _followed(await super().aget_tuple(config))
 
     async def aput(
@@ -110,8 +109,6 @@ class _SparingSaver(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Keep the checkpoint, unless it is one of those that are left out."""
-        if not self.unkept:
-            return await super().aput(config, checkpoint, metadata, new_versions)
         run_id = config["configurable"]["thread_id"]
         parent, versions = self._left_out.pop(run_id, (config, {}))
         versions = {**versions, **new_versions}
