@@ -109,6 +109,10 @@ class Lab:
     loss_at = staticmethod(loss_at)
     grad_norm_at = staticmethod(grad_norm_at)
 
+    def even_past(self) -> list[StepRecord]:
+        """Steps 20 to 79 of a row each, whose losses lie evenly between 3.0 and 3.2."""
+        return [of_rows(step, (make_sample(f"r{step}", loss=3.0 + 0.01 * (step % 21)),)) for step in range(20, 80)]
+
     def trainer(self, seed: int = 0, **changes: Any) -> Trainer:
         return Trainer(np.random.default_rng(seed), **changes)
 

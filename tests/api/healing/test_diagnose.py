@@ -193,7 +193,7 @@ def test_a_row_that_only_stands_out_beside_one_that_leaves_no_finite_loss_is_not
 
 
 def test_a_row_that_was_found_in_bad_company_is_judged_so_without_it(lab, spec) -> None:
-    past = [lab.of_rows(step, (lab.sample(f"r{step}", loss=3.0 + 0.01 * (step % 21)),)) for step in range(20, 80)]
+    past = lab.even_past()
     spread = SampleReference(past, spec)
     heights = {"bad": (80, spec.outlier_z + 0.1), "weak": (82, spec.witnessed_z + 0.1)}
     rows = {one: lab.sample(one, loss=lab.loss_at(spread, z, step=step)) for one, (step, z) in heights.items()}

@@ -33,7 +33,7 @@ def test_it_speaks_in_the_first_window_once_enough_other_samples_are_there(lab, 
 
 
 def test_a_rare_row_is_called_out_only_where_its_gradient_bears_witness(lab, spec) -> None:
-    past = [lab.of_rows(step, (lab.sample(f"r{step}", loss=3.0 + 0.01 * (step % 21)),)) for step in range(20, 80)]
+    past = lab.even_past()
     spread = SampleReference(past, spec)
 
     def at(z: float, **changes: float) -> SampleRecord:
@@ -53,7 +53,7 @@ def test_a_rare_row_is_called_out_only_where_its_gradient_bears_witness(lab, spe
 
 
 def test_bad_rows_seldom_come_alone(lab, spec) -> None:
-    past = [lab.of_rows(step, (lab.sample(f"r{step}", loss=3.0 + 0.01 * (step % 21)),)) for step in range(20, 80)]
+    past = lab.even_past()
     spread = SampleReference(past, spec)
 
     def at(step: int, z: float, **changes) -> StepRecord:

@@ -44,9 +44,9 @@ def conclude(
     the further trials accuse (`Trials.convicted`) caused the alarm: data. They are culprits if the step had no finite
     loss or gradient, for then no update was possible, or if one of `harms` proves that later rows are better off
     without them; that they no longer stand out once they are left out proves no harm. Bad even without them, or with
-    nobody to suspect: optimisation, unless `look_back` finds more. Unknown without a replay of an anomalous step, and
-    when the replays contradict each other. `base` is the step of the checkpoint that the replays began from; a clean
-    one proves it sound.
+    nobody to suspect: optimisation. Data and optimisation hold unless `look_back` finds more. Unknown without a replay
+    of an anomalous step, and when the replays contradict each other. `base` is the step of the checkpoint that the
+    replays began from; a clean one proves it sound.
     """
     as_it_was, without = _variant(AS_IT_WAS, replays), _variant(WITHOUT_SUSPECTS, replays)
     replayed = incident.replayed(as_it_was)

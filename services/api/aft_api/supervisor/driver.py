@@ -231,7 +231,8 @@ class Driver:
             return False
         if snapshot.values.get("outcome") != RunStatus.STOPPED:
             stands = await self._stands(cast("State", snapshot.values))
-            await self.loop.aupdate_state(self._config, stands | {"outcome": RunStatus.STOPPED}, as_node="curriculum")
+            ends = stands | {"outcome": RunStatus.STOPPED.value}
+            await self.loop.aupdate_state(self._config, ends, as_node="curriculum")
         await self._invoke(None)
         return False
 
