@@ -1,5 +1,6 @@
 """A session's promises: the state at a step depends on spec and schedule alone, however it was reached."""
 
+import json
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -26,7 +27,7 @@ from aft_contracts import (
     window_id_of,
 )
 from aft_worker.control import Unattended, WorkerStopping
-from aft_worker.ground import BaseWeightsChanged, TrainingDataChanged
+from aft_worker.ground import BaseWeightsChanged, ModelConfigChanged, TrainingDataChanged
 from aft_worker.model.frozen_digest import FrozenDigest
 from aft_worker.model.mesh import make_mesh
 from aft_worker.session import GenerationMismatch, Session
@@ -461,6 +462,23 @@ def test_other_base_weights_than_were_trained_on_are_refused(
     with pytest.raises(BaseWeightsChanged, match=message + "; restore the model's files or start a new run"):
         changed.train_window(window(4, 4, index=1))
     write_tiny_model(tmp_path / "model", num_hidden_layers=1)
+    assert open_session(spec).train_window(window(4, 4, index=1)).notes == ()
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_another_config_of_the_model_than_was_trained_with_is_refused(
+    make_spec: MakeSpec, open_session: OpenSession, tmp_path: Path, lora: dict[str, int] | None
+) -> None:
+    spec = on_model_of_its_own(make_spec, tmp_path / "model", lora=lora)
+    trained(open_session(spec), 4)
+    config = tmp_path / "model" / "config.json"
+    as_it_was = config.read_text()
+    config.write_text(json.dumps({**json.loads(as_it_was), "rms_norm_eps": 0.25, "rope_theta": 7.0}))
+    with pytest.raises(
+        ModelConfigChanged, match=r"norm_eps 1e-0\d, now 0.25, layer_kinds .*; restore the model's files"
+    ):
+        open_session(spec).train_window(window(4, 4, index=1))
+    config.write_text(json.dumps({**json.loads(as_it_was), "transformers_version": "9"}, indent=4))
     assert open_session(spec).train_window(window(4, 4, index=1)).notes == ()
 
 

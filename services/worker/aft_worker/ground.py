@@ -1,6 +1,7 @@
 """Ground: the rows and the weights that a run is trained on, and whether a checkpoint rests on the same."""
 
 import hashlib
+import reprlib
 from http import HTTPStatus
 
 from aft_worker.checkpoint.store import Restored
@@ -20,6 +21,12 @@ class BaseWeightsChanged(WorkerError):
     status = HTTPStatus.CONFLICT
 
 
+class ModelConfigChanged(WorkerError):
+    """The model's config is not the one that the checkpoint was trained with."""
+
+    status = HTTPStatus.CONFLICT
+
+
 class Ground:
     """What was loaded for a run and is not trained."""
 
@@ -27,6 +34,7 @@ class Ground:
         tables = trainer.batches.tables
         told = "".join(f"{name} {tables[name].digest}\n" for name in sorted(tables))
         self.data_digest = hashlib.sha256(told.encode()).hexdigest()
+        self.architecture = trainer.model.config.facts
         self._weights, self._model_path = trainer.model.frozen_digest, trainer.spec.model.path
 
     @property
@@ -35,10 +43,10 @@ class Ground:
         return self._weights.result()
 
     def refuse_other(self, restored: Restored) -> None:
-        """Return if the checkpoint was trained on this ground; one from before weights had a digest may be.
+        """Return if the checkpoint was trained on this ground; what was not kept when it was saved may be the same.
 
         Raises:
-            TrainingDataChanged, BaseWeightsChanged: it was not.
+            TrainingDataChanged, ModelConfigChanged, BaseWeightsChanged: it was not.
         """
         record = restored.record
         if record.data_digest != self.data_digest:
@@ -46,6 +54,17 @@ class Ground:
                 f"The checkpoint at step {restored.step} was trained on other rows than are loaded now; "
                 "restore the data files or start a new run.",
                 step=restored.step,
+            )
+        trained = record.architecture or {}
+        if changed := [name for name in trained if trained[name] != self.architecture.get(name, trained[name])]:
+            facts = ", ".join(
+                f"{name} {reprlib.repr(trained[name])}, now {reprlib.repr(self.architecture[name])}" for name in changed
+            )
+            raise ModelConfigChanged(
+                f"The checkpoint at step {restored.step} was trained with another config.json than is at "
+                f"{self._model_path!r} ({facts}); restore the model's files or start a new run.",
+                step=restored.step,
+                path=self._model_path,
             )
         loaded = self.frozen_digest
         if record.frozen_digest is not None and record.frozen_digest != loaded:

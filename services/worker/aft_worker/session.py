@@ -368,6 +368,7 @@ class Session:
             schedule=schedule,
             data_digest=self._ground.data_digest,
             frozen_digest=self._ground.frozen_digest,
+            architecture=self._ground.architecture,
             window=window,
         )
 

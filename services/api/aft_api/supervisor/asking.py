@@ -18,6 +18,7 @@ MENDABLE = frozenset(
         "no_good_checkpoint",
         "training_data_changed",
         "base_weights_changed",
+        "model_config_changed",
         "training_thread_dead",
         "stale_fence",
         "internal_error",

@@ -1,5 +1,7 @@
 """What a checkpoint says besides the state itself, saved in the same commit."""
 
+from pydantic import JsonValue
+
 from aft_contracts import CheckpointRef, MetricsWindow, Schedule, WindowResult, WorkerNote
 from aft_contracts.contract import Contract
 
@@ -42,5 +44,7 @@ class CheckpointRecord(Contract):
     """Sha256 over the training rows it was trained on, in hex."""
     frozen_digest: str | None = None
     """Sha256 over the weights that are not trained, in hex; None where there are none, or from before it was kept."""
+    architecture: dict[str, JsonValue] | None = None
+    """What the model's config made of those weights (`DecoderConfig.facts`); None from before it was kept."""
     window: WindowRecord | None = None
     """The window that ends with it; None for the state before the first step."""

@@ -1,7 +1,9 @@
 """DecoderConfig: the sizes and switches of a decoder, in one form for every family."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 from aft_worker.model.errors import TextTooLong
 
@@ -88,6 +90,11 @@ class DecoderConfig:
     mlp_bias: bool
     qk_norm: bool
     """Whether each head of q and k is normalised."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The fields by name, as JSON has them."""
+        return dict(json.loads(json.dumps(asdict(self))))
 
     def refuse_longer_than_positions(self, length: int) -> None:
         """Raises TextTooLong where texts of `length` tokens outrun the learned positions."""
