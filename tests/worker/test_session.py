@@ -1,6 +1,7 @@
 """A session's promises: the state at a step depends on spec and schedule alone, however it was reached."""
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -27,6 +28,7 @@ from aft_contracts import (
     window_id_of,
 )
 from aft_worker.control import Unattended, WorkerStopping
+from aft_worker.durable import unfinished
 from aft_worker.ground import BaseWeightsChanged, ModelConfigChanged, TrainingDataChanged
 from aft_worker.model.frozen_digest import FrozenDigest
 from aft_worker.model.mesh import make_mesh
@@ -441,6 +443,17 @@ def test_export_writes_what_was_asked_for_and_twice_is_harmless(
     assert session.export(job) == result
     assert Path(result.adapter_path or "").parent.is_relative_to(tmp_path / "run" / "artifacts")
     assert {Path(path).name for path in result.sha256} == {"adapter_model.safetensors", "model.safetensors"}
+
+
+def test_what_a_kill_left_half_written_is_swept_when_the_run_is_taken_up(
+    make_spec: MakeSpec, open_session: OpenSession, tmp_path: Path
+) -> None:
+    trained(open_session(make_spec()), 4)
+    left = unfinished(tmp_path / "run/artifacts/merged")
+    left.mkdir(parents=True)
+    os.utime(left, (0, 0))
+    assert open_session(make_spec()).train_window(window(4, 4, index=1)).notes == ()
+    assert not left.exists()
 
 
 def test_other_rows_than_were_trained_on_are_refused(make_spec: MakeSpec, open_session: OpenSession) -> None:

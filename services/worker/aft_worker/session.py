@@ -39,6 +39,7 @@ from aft_worker.control import Control, Unattended, WorkerStopping
 from aft_worker.course import course_before, is_ancestor
 from aft_worker.data.batches import held_out_batches
 from aft_worker.data.table import TokenTable
+from aft_worker.durable import sweep
 from aft_worker.errors import WorkerError
 from aft_worker.export.adapter import write_adapter
 from aft_worker.export.merged import write_merged
@@ -98,6 +99,7 @@ class Session:
         `may_write` raises once the run belongs to another worker: nothing is committed after that.
         """
         self.trainer, self._may_write = trainer, may_write
+        sweep(run_folder)
         self.artifacts = run_folder.absolute() / "artifacts"
         self._ground = Ground(trainer)
         self._eval_loss = EvalLoss(trainer.model, trainer.mesh)

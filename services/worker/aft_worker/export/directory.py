@@ -1,12 +1,11 @@
 """Directories that appear whole or not at all."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aft_worker.durable import rename_durably
+from aft_worker.durable import rename_durably, unfinished
 from aft_worker.export.errors import ExportExists
 
 
@@ -19,11 +18,10 @@ def written_whole(out_dir: Path) -> Iterator[Path]:
     """
     if out_dir.exists():
         raise ExportExists(out_dir)
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", dir=out_dir.parent))
+    draft = unfinished(out_dir)
+    draft.mkdir(parents=True)
     try:
-        yield unfinished
-        unfinished.chmod(0o755)
-        rename_durably(unfinished, out_dir)
+        yield draft
+        rename_durably(draft, out_dir)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
