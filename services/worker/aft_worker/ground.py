@@ -6,23 +6,12 @@ from http import HTTPStatus
 
 from aft_worker.checkpoint.store import Restored
 from aft_worker.errors import WorkerError
+from aft_worker.model.errors import BaseWeightsChanged, ModelConfigChanged
 from aft_worker.trainer import Trainer
 
 
 class TrainingDataChanged(WorkerError):
     """The training data is not what the checkpoint was trained on."""
-
-    status = HTTPStatus.CONFLICT
-
-
-class BaseWeightsChanged(WorkerError):
-    """The model's weights are not those that the checkpoint was trained on."""
-
-    status = HTTPStatus.CONFLICT
-
-
-class ModelConfigChanged(WorkerError):
-    """The model's config is not the one that the checkpoint was trained with."""
 
     status = HTTPStatus.CONFLICT
 

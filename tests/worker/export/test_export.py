@@ -9,12 +9,13 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from aft_contracts import ComputeType, LoraSpec, ModelSpec
 from aft_worker.export.adapter import write_adapter
 from aft_worker.export.errors import ExportExists, NothingToExport
 from aft_worker.export.merged import write_merged
+from aft_worker.model.errors import BaseWeightsChanged, ModelConfigChanged, ModelFileMissing
 from aft_worker.model.load import LoadedModel, load_model
 from aft_worker.model.mesh import make_mesh
 from examples.tiny_model import write_tiny_model
@@ -160,7 +161,7 @@ def test_nothing_is_overwritten(adapted: LoadedModel, tmp_path: Path) -> None:
 
 def test_failed_export_leaves_nothing_behind(adapted: LoadedModel, tmp_path: Path) -> None:
     spec = ModelSpec(path=str(tmp_path / "no-such-base"), lora=LORA)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ModelFileMissing):
         write_merged(adapted, adapted.trainable, spec, tmp_path / "merged")
     assert not list(tmp_path.iterdir())
 
@@ -183,3 +184,47 @@ def test_merged_weights_are_not_rounded_where_layers_compute_in_bfloat16(adapted
     for name, tensor in written[0].items():
         np.testing.assert_array_equal(written[1][name], tensor)
         assert written[1][name].dtype == np.float32
+
+
+def test_merged_weights_rest_on_what_was_trained_on_or_are_not_written(tmp_path: Path) -> None:
+    base = write_tiny_model(tmp_path / "base")
+    model, spec = load(base, LORA, compute=ComputeType.BFLOAT16), ModelSpec(path=str(base), lora=LORA)
+    weights = load_file(base / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][-1, -1] += 0.5
+    save_file(weights, base / "model.safetensors")
+    message = r"layers/mlp/up_proj/kernel\) .*/base are no longer those .*; restore the model's files"
+    with pytest.raises(BaseWeightsChanged, match=message) as caught:
+        write_merged(model, model.trainable, spec, tmp_path / "merged")
+    assert (caught.value.problem.status, caught.value.problem.code) == (409, "base_weights_changed")
+    assert [path.name for path in tmp_path.iterdir()] == ["base"]
+    write_tiny_model(base)
+    assert write_merged(model, model.trainable, spec, tmp_path / "merged").is_dir()
+
+
+def test_weights_that_are_no_numbers_are_the_same_as_before(tmp_path: Path) -> None:
+    base = write_tiny_model(tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
+    quiet, signaling = np.array([0x7FC00000, 0xFF800001], np.uint32).view(np.float32)
+    weights["model.embed_tokens.weight"][7], weights["model.embed_tokens.weight"][8] = quiet, signaling
+    save_file(weights, base / "model.safetensors")
+    model, spec = load(base, LORA, compute=ComputeType.BFLOAT16), ModelSpec(path=str(base), lora=LORA)
+    merged = load_file(write_merged(model, model.trainable, spec, tmp_path / "merged") / "model.safetensors")
+    np.testing.assert_array_equal(merged["model.embed_tokens.weight"], weights["model.embed_tokens.weight"])
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_merged_model_has_the_config_that_it_was_trained_with_or_is_not_written(
+    tmp_path: Path, lora: LoraSpec | None
+) -> None:
+    base = write_tiny_model(tmp_path / "base")
+    model, spec = load(base, lora), ModelSpec(path=str(base), lora=lora)
+    path = base / "config.json"
+    as_it_was = json.loads(path.read_text())
+    path.write_text(json.dumps({**as_it_was, "rms_norm_eps": 0.25, "rope_theta": 7.0}))
+    message = r"base/config\.json .* \(norm_eps, layer_kinds\); restore the model's files"
+    with pytest.raises(ModelConfigChanged, match=message) as caught:
+        write_merged(model, model.trainable, spec, tmp_path / "merged")
+    assert (caught.value.problem.status, caught.value.problem.code) == (409, "model_config_changed")
+    assert [path.name for path in tmp_path.iterdir()] == ["base"]
+    path.write_text(json.dumps({**as_it_was, "transformers_version": "9"}, indent=4))
+    assert write_merged(model, model.trainable, spec, tmp_path / "merged").is_dir()

@@ -15,6 +15,7 @@ from aft_worker.model.errors import (
     InvalidModelConfig,
     ModelFileMissing,
     TextTooLong,
+    TiedHeadDiffers,
     UnknownLoraTarget,
     UnknownModelFamily,
     WeightMismatch,
@@ -93,6 +94,57 @@ def test_weight_that_nobody_reads_is_refused(tmp_path: Path) -> None:
     model_dir = write_tiny_model(tmp_path / "model", model_type="qwen2")
     change_config(model_dir, model_type="llama")
     with pytest.raises(WeightMismatch, match=r"bias is in the file; config.json calls for no such weight"):
+        load(model_dir)
+
+
+def add_head(model_dir: Path, dtype: type, change: float = 0.0) -> None:
+    """Give a tied model a head, in a shard of its own: its embedding with the last number changed."""
+    path = model_dir / "model.safetensors"
+    weights = {name: value.astype(dtype) for name, value in load_file(path).items()}
+    (embedding,) = (value for name, value in weights.items() if name.endswith(("embed_tokens.weight", "wte.weight")))
+    head = embedding.copy()
+    head[-1, -1] += dtype(change)
+    shards = {"body.safetensors": weights, "head.safetensors": {"lm_head.weight": head}}
+    for shard, tensors in shards.items():
+        save_file(tensors, model_dir / shard)
+    weight_map = {name: shard for shard, tensors in shards.items() for name in tensors}
+    (model_dir / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    path.unlink()
+
+
+@pytest.mark.parametrize("model_type", ["llama", "gpt2"])
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+def test_head_that_is_the_embedding_over_again_may_lie_beside_it(tmp_path: Path, model_type: str, dtype: type) -> None:
+    model_dir = write_tiny_model(tmp_path / "model", model_type=model_type)
+    add_head(model_dir, dtype)
+    assert "lm_head" not in load(model_dir).trainable
+
+
+@pytest.mark.parametrize("lora", [None, LoraSpec(rank=4)])
+@pytest.mark.parametrize(("model_type", "embedding"), [("llama", "model.embed_tokens"), ("gpt2", "transformer.wte")])
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+def test_head_unlike_the_embedding_that_it_is_tied_to_is_refused(
+    tmp_path: Path, model_type: str, embedding: str, dtype: type, lora: LoraSpec | None
+) -> None:
+    model_dir = write_tiny_model(tmp_path / "model", model_type=model_type)
+    add_head(model_dir, dtype, change=0.5)
+    message = (
+        rf"lm_head\.weight in .*/model is not the same as {embedding}\.weight.*; "
+        r"set tie_word_embeddings to false in config\.json to .*, or remove lm_head\.weight"
+    )
+    with pytest.raises(TiedHeadDiffers, match=message) as caught:
+        load(model_dir, lora)
+    assert (caught.value.problem.status, caught.value.problem.code) == (422, "tied_head_differs")
+    change_config(model_dir, tie_word_embeddings=False)
+    assert load(model_dir, lora).config.tied_head is False
+
+
+def test_tied_head_of_another_shape_is_refused(model_dir: Path) -> None:
+    path = model_dir / "model.safetensors"
+    save_file(load_file(path) | {"lm_head.weight": np.zeros((300, 32), np.float32)}, path)
+    with pytest.raises(
+        WeightMismatch, match=r"lm_head.weight is of shape \[300, 32\]; config.json calls for shape \[264"
+    ):
         load(model_dir)
 
 

@@ -2,14 +2,17 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from aft_contracts import ModelSpec
 from aft_worker.export.directory import written_whole
-from aft_worker.model.config_file import text_part
+from aft_worker.model.config_file import parse_config, read_raw, text_part
+from aft_worker.model.errors import ModelConfigChanged
 from aft_worker.model.hf_names import is_stacked, tensor_names
 from aft_worker.model.load import LoadedModel, exact_frozen
 from aft_worker.model.parameters import ParameterPath, Parameters, flat
@@ -29,11 +32,15 @@ COPIED = (
 
 
 def write_merged(model: LoadedModel, trainable: Parameters, spec: ModelSpec, out_dir: Path) -> Path:
-    """Write config, weights in float32 and tokenizer to `out_dir`, which must not exist; bytes are deterministic."""
+    """Write config, weights in float32 and tokenizer to `out_dir`, which must not exist; bytes are deterministic.
+
+    Raises:
+        ModelConfigChanged, BaseWeightsChanged: the base model's files are no longer those that were loaded.
+    """
     base_dir = Path(spec.path)
     with written_whole(out_dir) as unfinished:
-        save_file(merged_tensors(model, trainable), unfinished / "model.safetensors", metadata={"format": "pt"})
         (unfinished / "config.json").write_text(_config_in_float32(base_dir, model))
+        save_file(merged_tensors(model, trainable), unfinished / "model.safetensors", metadata={"format": "pt"})
         for name in COPIED:
             if (base_dir / name).is_file():
                 shutil.copyfile(base_dir / name, unfinished / name)
@@ -69,9 +76,22 @@ def _adapter_product(
 
 
 def _config_in_float32(base_dir: Path, model: LoadedModel) -> str:
-    config = dict(text_part(json.loads((base_dir / "config.json").read_text())))
+    raw = read_raw(base_dir)
+    _refuse_other(raw, base_dir, model)
+    config = dict(text_part(raw))
     if model.config.is_text_part:
         # What is written has no part that sees images any more.
         config["architectures"] = ["Gemma3ForCausalLM"]
     config.pop("torch_dtype", None)
     return json.dumps(config | {"dtype": "float32"}, indent=2) + "\n"
+
+
+def _refuse_other(raw: Mapping[str, Any], base_dir: Path, model: LoadedModel) -> None:
+    # The merged weights are those of the model that was trained: under another config they would be another model.
+    now, trained = parse_config(raw).facts, model.config.facts
+    if changed := [name for name in trained if now[name] != trained[name]]:
+        raise ModelConfigChanged(
+            f"{base_dir / 'config.json'} is no longer what the run was loaded with ({', '.join(changed)}); "
+            "restore the model's files.",
+            path=str(base_dir),
+        )

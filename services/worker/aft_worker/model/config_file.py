@@ -23,6 +23,16 @@ def read_config(model_dir: Path) -> DecoderConfig:
         UnknownModelFamily: its `model_type` is not supported.
         InvalidModelConfig: a value is missing, impossible or not supported.
     """
+    return parse_config(read_raw(model_dir))
+
+
+def read_raw(model_dir: Path) -> Mapping[str, Any]:
+    """The config.json of the model in `model_dir`, parsed and no more.
+
+    Raises:
+        ModelFileMissing: there is none.
+        InvalidModelConfig: it is not a JSON object.
+    """
     path = model_dir / "config.json"
     if not path.is_file():
         raise ModelFileMissing(path, "it describes the architecture")
@@ -32,7 +42,7 @@ def read_config(model_dir: Path) -> DecoderConfig:
         raise InvalidModelConfig("(file)", str(broken), "valid JSON") from broken
     if not isinstance(raw, Mapping):
         raise InvalidModelConfig("(file)", type(raw).__name__, "an object with the settings of the model")
-    return parse_config(raw)
+    return raw
 
 
 def parse_config(raw: Mapping[str, Any]) -> DecoderConfig:

@@ -71,6 +71,34 @@ class WeightMismatch(WorkerError):
         )
 
 
+class TiedHeadDiffers(WorkerError):
+    """The head is not the embedding over again, though config.json ties them."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, head: str, embedding: str, model_dir: Path) -> None:
+        self.head, self.embedding, self.model_dir = head, embedding, model_dir
+        super().__init__(
+            f"{head} in {model_dir} is not the same as {embedding}, which config.json makes the head "
+            f"(tie_word_embeddings); set tie_word_embeddings to false in config.json to train with {head}, "
+            f"or remove {head} from the files to train without it.",
+            name=head,
+            path=str(model_dir),
+        )
+
+
+class BaseWeightsChanged(WorkerError):
+    """The model's weights are not those that were trained on."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class ModelConfigChanged(WorkerError):
+    """The model's config is not the one that was trained with."""
+
+    status = HTTPStatus.CONFLICT
+
+
 class UnknownLoraTarget(WorkerError):
     """An adapter was asked for on a layer that the model does not have."""
 

@@ -49,7 +49,7 @@ class TensorNames:
         return name
 
     def is_ignorable(self, name: str, *, tied_head: bool) -> bool:
-        """Whether a tensor in a file may go unread: also the copy of a tied table."""
+        """Whether a tensor in a file makes no parameter; the copy of a tied table is only compared with it."""
         return bool(re.search(self.ignorable, name)) or (tied_head and name == "lm_head.weight")
 
 

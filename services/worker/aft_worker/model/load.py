@@ -15,7 +15,7 @@ from aft_contracts import ComputeType, LoraSpec, Remat
 from aft_worker.model.config import DecoderConfig
 from aft_worker.model.config_file import read_config
 from aft_worker.model.decoder import Decoder
-from aft_worker.model.errors import ModelFileMissing, WeightMismatch
+from aft_worker.model.errors import BaseWeightsChanged, ModelFileMissing, TiedHeadDiffers, WeightMismatch
 from aft_worker.model.frozen_digest import FrozenDigest
 from aft_worker.model.hf_names import TensorNames, is_stacked, tensor_names
 from aft_worker.model.layers import LowRank
@@ -23,6 +23,9 @@ from aft_worker.model.lora import add_adapters, first_value
 from aft_worker.model.mesh import parameter_sharding
 from aft_worker.model.parameters import ParameterPath, Parameters, flat, with_values
 from aft_worker.model.weight_files import WeightFiles
+
+_ROWS_AT_ONCE = 256
+"""How much of two tables is held while they are compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,8 @@ def load_model(
     Trained parameters are float32, frozen ones of the type that layers compute in.
 
     Raises:
-        ModelFileMissing, UnknownModelFamily, InvalidModelConfig, WeightMismatch: what is wrong with the directory.
+        ModelFileMissing, UnknownModelFamily, InvalidModelConfig, WeightMismatch, TiedHeadDiffers: what is wrong with
+            the directory.
         UnknownLoraTarget: `lora` names a layer that is not there.
     """
     if not path.is_dir():
@@ -65,6 +69,7 @@ def load_model(
     names = tensor_names(config)
     files = WeightFiles(path, names.read_as)
     _refuse_unread(files, names, config, [*flat(trainable), *flat(frozen)])
+    _refuse_other_head(files, names, config, path)
 
     def value(path: ParameterPath, variable: nnx.Variable[Any]) -> Array:
         shape = variable.shape
@@ -88,13 +93,39 @@ def load_model(
 
 
 def exact_frozen(model: LoadedModel) -> dict[ParameterPath, np.ndarray]:
-    """The frozen parameters in float32, as the model's files have them: in memory they may have been rounded."""
+    """The frozen parameters in float32, as the model's files have them: in memory they may have been rounded.
+
+    Raises:
+        BaseWeightsChanged: rounded, what the files have is no longer what was loaded.
+    """
     values = {path: np.asarray(variable.get_value()) for path, variable in flat(model.frozen)}
     if all(value.dtype == np.float32 for value in values.values()):
         return values
     names = tensor_names(model.config)
     files = WeightFiles(model.model_dir, names.read_as)
-    return {path: _read(path, value.shape, files, names) for path, value in values.items()}
+    return {path: _exact(path, rounded, model.model_dir, files, names) for path, rounded in values.items()}
+
+
+def _exact(
+    path: ParameterPath, rounded: np.ndarray, model_dir: Path, files: WeightFiles, names: TensorNames
+) -> np.ndarray:
+    value = _read(path, rounded.shape, files, names)
+    if not _rounds_to(value, rounded):
+        raise BaseWeightsChanged(
+            f"The weights ({'/'.join(path)}) in {model_dir} are no longer those that the run was loaded with; "
+            "restore the model's files.",
+            path=str(model_dir),
+        )
+    return value
+
+
+def _rounds_to(value: np.ndarray, rounded: np.ndarray) -> bool:
+    """Whether rounding `value` gives `rounded`, bit for bit but for NaN, which each chip spells its own way."""
+    with np.errstate(invalid="ignore"):  # a signaling NaN
+        again = value.astype(rounded.dtype)
+    bits = f"u{again.itemsize}"
+    unlike = again.view(bits) != rounded.view(bits)
+    return bool(np.isnan(again[unlike]).all() and np.isnan(rounded[unlike]).all())
 
 
 def _empty(
@@ -123,6 +154,18 @@ def _read(path: ParameterPath, shape: tuple[int, ...], files: WeightFiles, names
         tensor = files.read(names.tensor(path, layer), file_shape)
         value[layer] = tensor.T if transposed else tensor
     return value
+
+
+def _refuse_other_head(files: WeightFiles, names: TensorNames, config: DecoderConfig, model_dir: Path) -> None:
+    # Many a tied model is saved with a copy. A head that was trained apart is not one, and would go unread.
+    head, embedding = names.tensor(("lm_head", "rows")), names.tensor(("embed_tokens", "rows"))
+    if not config.tied_head or head not in files.names:
+        return
+    shape = (config.vocab_size, config.hidden_size)
+    for start in range(0, config.vocab_size, _ROWS_AT_ONCE):
+        rows = slice(start, min(start + _ROWS_AT_ONCE, config.vocab_size))
+        if not np.array_equal(files.read(head, shape, rows), files.read(embedding, shape, rows), equal_nan=True):
+            raise TiedHeadDiffers(head, embedding, model_dir)
 
 
 def _refuse_unread(

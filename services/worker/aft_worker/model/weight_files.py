@@ -33,8 +33,8 @@ class WeightFiles:
         """Every tensor, by the name that it is asked for."""
         return frozenset(self._file_of)
 
-    def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """The tensor as float32.
+    def read(self, name: str, shape: tuple[int, ...], rows: slice | None = None) -> np.ndarray:
+        """The tensor, which has `shape`, as float32; of it only `rows` where they are given.
 
         Raises:
             WeightMismatch: it is absent, of another shape, or not a floating-point tensor.
@@ -42,9 +42,10 @@ class WeightFiles:
         if name not in self._file_of:
             raise WeightMismatch(name, "absent", f"shape {list(shape)}")
         file, name_in_file = self._file_of[name]
-        tensor: np.ndarray = file.get_tensor(name_in_file)
-        if tensor.shape != shape:
-            raise WeightMismatch(name, f"of shape {list(tensor.shape)}", f"shape {list(shape)}")
+        part = file.get_slice(name_in_file)
+        if tuple(part.get_shape()) != shape:
+            raise WeightMismatch(name, f"of shape {part.get_shape()}", f"shape {list(shape)}")
+        tensor: np.ndarray = file.get_tensor(name_in_file) if rows is None else part[rows]
         if tensor.dtype.name not in _FLOATS:
             raise WeightMismatch(name, f"of type {tensor.dtype.name}", f"one of {', '.join(_FLOATS)}")
         if tensor.dtype.name == "bfloat16":
