@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import jax
 import numpy as np
 
-from aft_contracts import CheckpointSpec, StepRecord, WindowResult
+from aft_contracts import StepRecord, WindowResult
 from aft_worker.control import Unattended
 from aft_worker.model.mesh import make_mesh
 from aft_worker.session import Session
@@ -125,7 +125,6 @@ def _measure_case(report: Report, case: Case) -> None:
         batch_size=case.batch_size,
         length=case.length,
         lora=False,
-        checkpoint=CheckpointSpec(keep_last=1),
     )
     with open_session(load_trainer(spec, make_mesh())) as session:
         name = f"{case.model} full, {_state_bytes(session) / 1e6:.0f} MB"

@@ -117,7 +117,6 @@ def _spec(folder: Path, model: Path, seed: int, rows: int, *, batch_size: int) -
         "model": {"path": str(model)},
         "data": {"domains": {"rows": {"path": str(folder / "rows.jsonl")}}, "max_length": 64},
         "optim": {"steps": rows // batch_size, "batch_size": batch_size, "learning_rate": 3e-4, "warmup_steps": 20},
-        "checkpoint": {"keep_last": 1},
         "seed": seed,
     }
 

@@ -41,6 +41,7 @@ class Account:
             alarms=self.alarms(),
             findings=tuple(_finding(diagnosis) for diagnosis in self.diagnoses),
             incidents=self.incidents(),
+            replayed_steps=sum(diagnosis["replay_steps"] for diagnosis in self.diagnoses),
             questions=questions,
             status=self.run["status"],
             loss=self._loss(),
@@ -99,7 +100,10 @@ class Account:
         return None
 
     def _armed_steps(self, detection: DetectionSpec) -> list[int]:
-        """Steps, repeated ones as often as they were trained, on which the last detector to arm, drift, was armed."""
+        """Steps, repeated ones as often as they were trained, on which every detector of steps was armed.
+
+        The last of them is drift. That of held-out scores judges evaluations: a run has six, from the fifth on it speaks.
+        """
         schedule = Schedule.model_validate(self.run["schedule"])
         until_armed = detection.cusum_lag + detection.min_steps
         return [

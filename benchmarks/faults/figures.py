@@ -172,6 +172,12 @@ def windows_lost_rolled_back(outcomes: Sequence[Outcome]) -> float | None:
     return statistics.median(one.lost_steps / WINDOW_STEPS for one in incidents) if incidents else None
 
 
+def replayed_steps(outcomes: Sequence[Outcome]) -> float | None:
+    """Steps that replays trained, for each diagnosis."""
+    diagnoses = sum(len(one.findings) for one in outcomes)
+    return sum(one.replayed_steps for one in outcomes) / diagnoses if diagnoses else None
+
+
 def human_questions(outcomes: Sequence[Outcome]) -> float | None:
     """Questions a run."""
     return statistics.fmean(one.questions for one in outcomes) if outcomes else None
@@ -239,6 +245,7 @@ def overall_measures(losses: Losses) -> tuple[Measure, ...]:
         share(watched("ended_runs"), ended),
         Measure(figure=at_most("windows_lost_median", 1), value=windows_lost),
         Measure(figure=watched("windows_lost_rolled_back_median"), value=windows_lost_rolled_back),
+        Measure(figure=watched("replayed_steps_per_diagnosis"), value=replayed_steps),
         Measure(figure=at_most("human_questions", 0), value=human_questions, exact=_questions_exact),
         Measure(figure=at_most("innocent_bans", 0), value=innocent_bans),
         Measure(figure=watched("early_alarms_per_10k"), value=early_alarms, exact=_early_alarms_exact),

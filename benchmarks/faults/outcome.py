@@ -76,6 +76,8 @@ class Outcome:
     """In the order they were raised."""
     findings: tuple[Finding, ...] = ()
     incidents: tuple[Incident, ...] = ()
+    replayed_steps: int = 0
+    """Steps that replays trained beside those of the run."""
     questions: int = 0
     """How often a human was asked."""
     status: str = "succeeded"

@@ -17,6 +17,7 @@ from benchmarks.faults.figures import (
     blamed,
     detected,
     ended,
+    innocent_bans,
     is_healed,
     latency_median,
     overall_measures,
@@ -67,6 +68,9 @@ SYSTEM_HEADINGS = (
     "ended, so not healed",
     "false alarms on controls, in armed steps",
     "alarms before the fault",
+    "questions",
+    "innocent rows banned",
+    "steps lost and replayed",
 )
 NONE_YET = "No outcomes are published of this version of the benchmark."
 
@@ -179,6 +183,7 @@ def _systems(comparison: Comparison) -> str:
     for system in comparison.systems:
         runs, quiet = comparison.of(system, comparison.faults), comparison.of(system, comparison.controls)
         early = sum(len(before_harm(one)) for one in runs)
+        again = sum(one.replayed_steps + sum(incident.lost_steps for incident in one.incidents) for one in runs)
         rows.append(
             [
                 system,
@@ -189,6 +194,9 @@ def _systems(comparison: Comparison) -> str:
                 str(round((ended(runs) or 0) * len(runs))),
                 f"{sum(len(one.alarms) for one in quiet)} in {sum(one.armed_steps for one in quiet):,}",
                 f"{early} in {sum(one.armed_before for one in runs):,}",
+                str(sum(one.questions for one in runs)),
+                _maybe(innocent_bans(runs)),
+                f"{again:,}",
             ]
         )
     return _table(SYSTEM_HEADINGS, rows)

@@ -234,7 +234,8 @@ class DetectionSpec(Contract):
     """A learning rate this many times what spec and schedule plan, and what it was, has jumped."""
     stride_jump_factor: float = Field(default=4.0, gt=1)
     """Weights that move this many times as far as they did for the same planned rate, while the recorded rate keeps to
-    its plan, were moved by a rate that nobody recorded."""
+    its plan, were moved by a rate that nobody recorded. Where `optim.beta1` is so low that a gradient within
+    `grad_norm_z` times `grad_norm_floor` moves them further, that is the factor."""
     rate_jump_steps: int = Field(default=16, ge=1)
     """Steps before a jump that say what the rate was."""
 
@@ -276,6 +277,9 @@ class RepairPolicy(Contract):
     max_replays: int = Field(default=24, ge=2)
     """Most replays that explain one cluster of anomalies, without the look back; they bound the bisection of many
     suspects. With fewer than seven no harm is ever measured."""
+    max_replayed_steps_per_1000: int = Field(default=2000, ge=0)
+    """Steps that replays may train in any 1,000 steps. Beyond that an incident is replayed as it was and without its
+    suspects, and from an older checkpoint where that may change the verdict, and no more: no harm is measured."""
     probation_steps: int = Field(default=10, ge=1)
     """Healthy steps beyond the incident before a repair counts as proven; they count from where the detector that found
     it is armed again, if the repair changed rate or clip."""
@@ -311,8 +315,9 @@ class CurriculumSpec(Contract):
 class CheckpointSpec(Contract):
     """Which checkpoints are kept."""
 
-    keep_last: int = Field(default=3, ge=1)
-    """Newest checkpoints of a generation that are kept."""
+    keep_last: int = Field(default=3, ge=3)
+    """Newest checkpoints of a generation that are kept. Healing needs three: that of the last window, the one that it
+    began from, from which it is replayed, and the one before, by which a damaged state is told."""
     keep_every_steps: int = Field(default=0, ge=0)
     """Checkpoints at multiples of this step are kept too; 0 keeps none for that reason."""
     probation_steps: int = Field(default=2, ge=0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aft_api.healing.detect import judge
-from aft_api.healing.diagnose import Conclusion, charges, combine, look_back
+from aft_api.healing.diagnose import Conclusion, charges, combine, look_back, unreplayed, unseen
 from aft_api.healing.diagnose import conclude as concluded
 from aft_api.healing.harm import Charge, Harm
 from aft_api.healing.incident import Incident
@@ -334,11 +334,36 @@ def test_a_clean_replay_proves_the_checkpoint_that_it_began_from(
     ],
 )
 def test_a_look_back_tells_a_damaged_state_from_a_bad_course(lab, spec, past, older, verdict, sound_step) -> None:
-    here = incident([lab.anomaly(60)], (), past, spec)
-    first = concluded(here, [replay("as_it_was", lab.step(60, loss=BAD))], base=50)
-    found = look_back(first, here, replay("from_checkpoint:40", lab.step(60, loss=older)), base=40)
+    here, replays = incident([lab.anomaly(60)], (), past, spec), [replay("as_it_was", lab.step(60, loss=BAD))]
+    first = concluded(here, replays, base=50)
+    found = look_back(first, here, replays, replay("from_checkpoint:40", lab.step(60, loss=older)), base=40)
     assert (found.verdict, found.sound_step) == (verdict, sound_step)
     assert "step 40" in found.reasons[-1]
+
+
+@pytest.mark.parametrize(
+    ("older", "verdict", "culprits"),
+    [
+        pytest.param(math.nan, Verdict.DATA, ("x",), id="no-number-either"),
+        pytest.param(BAD, Verdict.STATE, (), id="far-out"),
+        pytest.param(OK, Verdict.STATE, (), id="ordinary"),
+    ],
+)
+def test_a_row_is_no_number_by_its_own_doing_only_where_an_older_checkpoint_says_so(
+    lab, spec, past, older, verdict, culprits
+) -> None:
+    here = incident([lab.anomaly(60, AnomalyKind.NON_FINITE)], [lab.suspect("x", 60)], past, spec)
+    replays = [
+        replay("as_it_was", lab.step(60, loss=math.nan, withheld=Withheld.NON_FINITE)),
+        replay("without_suspects", lab.step(60, loss=OK), masked=("x",)),
+    ]
+    first = concluded(here, replays, base=50)
+    assert (first.verdict, first.culprits) == (Verdict.DATA, ("x",))
+    found = look_back(first, here, replays, replay("from_checkpoint:40", lab.step(60, loss=older)), base=40)
+    assert (found.verdict, found.culprits) == (verdict, culprits)
+    blind = unseen(first, "the worker is gone.")
+    assert (blind.verdict, blind.culprits, blind.unproven) == (Verdict.DATA, (), ("x",))
+    assert blind.reasons[-1].endswith("not known: the worker is gone. So x might be innocent.")
 
 
 def test_a_graver_fault_beside_it_does_not_clear_a_culprit() -> None:
@@ -360,9 +385,47 @@ def test_rows_that_were_not_shown_to_do_harm_are_the_least_of_several_findings()
     assert (still_open.verdict, still_open.unproven, still_open.needs_nothing) == (Verdict.UNKNOWN, (), False)
 
 
+@pytest.mark.parametrize(
+    ("verdict", "kind", "applied", "told"),
+    [
+        pytest.param(Verdict.DATA, AnomalyKind.LOSS_SPIKE, True, Verdict.UNKNOWN, id="may-have-done-harm"),
+        pytest.param(Verdict.DATA, AnomalyKind.LOSS_SPIKE, False, Verdict.DATA, id="withheld"),
+        pytest.param(Verdict.DATA, AnomalyKind.SAMPLE_OUTLIER, True, Verdict.DATA, id="one-row"),
+        pytest.param(Verdict.STATE, AnomalyKind.LOSS_SPIKE, True, Verdict.STATE, id="trained-again-anyway"),
+    ],
+)
+def test_what_was_not_replayed_is_told_and_not_taken_for_harmless(lab, verdict, kind, applied, told) -> None:
+    found = Conclusion(verdict=verdict, culprits=(), reasons=("a",), unproven=("x",))
+    left = unreplayed(found, [lab.anomaly(66, kind, applied=applied), lab.anomaly(64, kind, applied=applied)])
+    assert left.verdict is told
+    assert left.unproven == (() if told is Verdict.UNKNOWN else ("x",))
+    assert left.reasons == ("a", "Not replayed, for max_clusters allows no more: steps 64, 66.")
+    assert unreplayed(found, []) is found
+
+
 def test_clusters_go_back_to_the_oldest_sound_checkpoint() -> None:
     one = Conclusion(verdict=Verdict.STATE, culprits=(), reasons=("a",), sound_step=30)
     two = Conclusion(verdict=Verdict.TRANSIENT, culprits=(), reasons=("b",), sound_step=40)
     nothing_proven = Conclusion(verdict=Verdict.OPTIMISATION, culprits=(), reasons=("c",))
     assert combine([one, two]).sound_step == 30
     assert combine([one, nothing_proven]).sound_step is None
+
+
+@pytest.mark.parametrize(
+    ("jumped_at", "culprits"),
+    [pytest.param(60, (), id="after-the-jump"), pytest.param(62, ("x",), id="at-the-jump-itself")],
+)
+def test_a_row_that_is_no_number_under_weights_of_a_jumped_rate_is_not_blamed(
+    lab, spec, past, jumped_at, culprits
+) -> None:
+    def steps(loss: float) -> list[StepRecord]:
+        rate = {True: 100e-4, False: 1e-4}
+        return [lab.step(step, loss=loss if step == 62 else OK, lr=rate[step >= jumped_at]) for step in range(60, 64)]
+
+    jumps = [lab.anomaly(step, AnomalyKind.RATE_JUMP) for step in range(jumped_at, 64)]
+    plan = RatePlan(optim=OptimSpec(learning_rate=1e-4, warmup_steps=0), schedule=Schedule())
+    anomalies = [lab.anomaly(62, AnomalyKind.NON_FINITE), *jumps]
+    here = replace(incident(anomalies, [lab.suspect("x", 62)], past, spec), plan=plan)
+    replays = [replay("as_it_was", *steps(math.nan)), replay("without_suspects", *steps(OK), masked=("x",))]
+    found = concluded(here, replays)
+    assert (found.verdict, found.culprits, found.unproven) == (Verdict.OPTIMISATION, culprits, ())

@@ -145,6 +145,14 @@ def test_how_far_weights_may_move_is_the_specs_to_say(lab, spec) -> None:
     assert find_rate_jump(steps, 100, plan, spec.model_copy(update={"stride_jump_factor": 6.0})) is None
 
 
+def test_gradients_that_are_no_spikes_move_weights_without_inertia_that_far(lab, spec) -> None:
+    steps = secretly(lab, lambda step: 5.0 if step >= 90 else 1.0)
+    nimble = LEVEL.model_copy(update={"beta1": 0.0})
+    plan = RatePlan(optim=nimble, schedule=Schedule())
+    assert find_rate_jump(steps, 100, plan, spec) is None
+    assert find_rate_jump(steps, 100, plan, spec.model_copy(update={"grad_norm_floor": 0.1})) is not None
+
+
 LOWERED = Repair(
     kind=RepairKind.ROLLBACK, rollback_to_step=100, lr_factor=0.05, rewarmup_steps=8, reasons=("it had jumped",)
 )

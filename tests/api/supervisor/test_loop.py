@@ -65,7 +65,7 @@ async def test_the_intent_of_a_window_is_in_the_store_before_the_worker_is_asked
             known[window_id] = [(window["window_id"], window["status"]) for window in windows][-1]
         await honest(scope, receive, send)
 
-    settings = settings_for(tmp_path, database_url, "")
+    settings = settings_for(tmp_path, database_url, "http://127.0.0.1:9")
     async with (
         serving(app) as url,  # type: ignore[arg-type]
         running_api(settings.model_copy(update={"worker_urls": (url,)}), worker) as api,
@@ -378,6 +378,19 @@ async def test_no_more_clusters_of_a_window_are_replayed_than_the_policy_allows(
     assert {anomaly["step"] for anomaly in first["anomalies"]} == {31, 38}
     explained = [replay for replay in first["replays"] if replay["name"] == "as_it_was"]
     assert [max(step["step"] for step in replay["steps"]) for replay in explained] == [31]
+    assert first["reasons"][-1] == "Not replayed, for max_clusters allows no more: step 38."
+
+
+async def test_replays_keep_to_a_budget_and_nobody_is_banned_for_want_of_them(api: Api) -> None:
+    api.worker.poison = {LATE_POISON, EARLY_POISON}
+    run_id = await api.start(optim={"steps": 60, "batch_size": 4}, repair={"max_replayed_steps_per_1000": 20})
+    run = await api.until(run_id, "succeeded")
+    first, second = (await api.client.get(f"/runs/{run_id}/diagnoses")).json()["diagnoses"]
+    assert first["culprits"] == [EARLY_POISON]
+    assert [replay["name"] for replay in second["replays"]] == ["as_it_was", "without_suspects", "from_checkpoint:20"]
+    assert (second["verdict"], second["culprits"], second["unproven"]) == ("data", [], [LATE_POISON])
+    assert f"have trained {first['replay_steps']} steps within the last 1000" in second["reasons"][-1]
+    assert [entry["sample_id"] for entry in run["schedule"]["blacklist"]] == [EARLY_POISON]
 
 
 async def test_crowd_of_suspects_is_bisected_within_the_bound_on_replays(local_api: Api) -> None:

@@ -61,7 +61,7 @@ def account(**changes: Any) -> Account:
         ],
         "diagnoses": [
             {"verdict": "state", "anomalies": [{"step": 96}, {"step": 95}], "culprits": [], "unproven": [],
-             "repair": None, "reasons": ["so"], "replay_seconds": 1.5},
+             "repair": None, "reasons": ["so"], "replay_seconds": 1.5, "replay_steps": 24},
         ],
     }  # fmt: skip
     return Account(**facts | changes)
@@ -88,7 +88,7 @@ def test_an_outcome_counts_steps_as_they_were_trained() -> None:
     made = account().outcome(Harmed(0), DetectionSpec(), version="v", questions=1, seconds=2.0)
     assert (made.steps, made.first_step, made.harmed_after) == (130, 95, 95)
     assert made.findings == (Finding(verdict="state", first_step=95, last_step=96),)
-    assert (made.loss, made.questions, made.version) == (3.5, 1, "v")
+    assert (made.loss, made.questions, made.replayed_steps, made.version) == (3.5, 1, 24, "v")
 
 
 def test_steps_count_as_armed_once_drift_is_and_from_anew_after_a_change_of_course() -> None:

@@ -1,10 +1,11 @@
 """The table of outcomes that are known."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.outcome import Alarm, Outcome, publish
+from benchmarks.faults.outcome import Alarm, Incident, Outcome, publish
 from benchmarks.faults.table import Comparison, fill, on_common_seeds
 from benchmarks.faults.tables import BEGIN, END, NONE_YET, published, tables, with_tables
 from benchmarks.report import Report
@@ -105,12 +106,21 @@ def test_an_alarm_on_a_control_is_a_miss_and_told_by_its_name() -> None:
 
 
 def test_tables_tell_what_the_outcomes_do(tmp_path: Path) -> None:
-    publish(tmp_path / "p.jsonl", [*runs(0), *runs(1)])
+    banned = replace(outcome().findings[0], banned=("x", "innocent"))
+    costly = {
+        "questions": 1,
+        "replayed_steps": 84,
+        "findings": (banned,),
+        "incidents": (Incident(repairs=("rollback",), lost_steps=10),),
+    }
+    publish(tmp_path / "p.jsonl", [*runs(0), *runs(1, ours=costly)])
     text = tables([tmp_path / "p.jsonl"])
     assert "2 seeds (0 to 1), 2 disturbed runs of aft" in text
-    found = "| `garbage_tokens` | 2 of 2 | 9 | data 2 | 2 of 2 | 2 of 2 | 0 | 0 |"
+    found = "| `garbage_tokens` | 2 of 2 | 9 | data 2 | 2 of 2 | 2 of 2 | 0 | 2 |"
     assert f"{found} 2 of 2 | 1.000, at most 1.000 | 2 without a loss |" in text
-    assert f"| {PEER} | 2 of 2 | 1 | 0 | 2 of 2 | 0 | 0 in 352 | 0 in 72 |" in text
+    assert f"| {PEER} | 2 of 2 | 1 | 0 | 2 of 2 | 0 | 0 in 352 | 0 in 72 | 0 | 0 | 0 |" in text
+    assert "| aft | 2 of 2 | 1 | 9 | 2 of 2 | 0 | 0 in 352 | 0 in 72 | 1 | 1 | 94 |" in text
+    assert "| `replayed_steps_per_diagnosis` | 42 |" in text
     assert tables([]) == f"{NONE_YET}\n"
 
 

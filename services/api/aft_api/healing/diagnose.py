@@ -8,7 +8,8 @@ from aft_api.healing.culprits import Group, Trials, trials_by_step
 from aft_api.healing.harm import Charge, Harm
 from aft_api.healing.incident import Faults, Incident, again
 from aft_api.healing.replay import AS_IT_WAS, WITHOUT_SUSPECTS
-from aft_contracts import AnomalyKind, Replay, Verdict
+from aft_api.healing.suspects import NAMING_ROWS
+from aft_contracts import Anomaly, AnomalyKind, Replay, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ def tried_groups(incident: Incident, replays: Sequence[Replay]) -> dict[int, Tri
     """What is known of the suspects of each step that came out clean without them; none where the data is cleared.
 
     Nothing is said of those from the first step on whose rate had jumped, whoever was left out: what a row does there
-    is the rate's doing, and it will be drawn again. An update that was impossible is no matter of the rate.
+    is the rate's doing, and it will be drawn again. Only that first update itself is impossible whatever its rate.
     """
     as_it_was, without = _variant(AS_IT_WAS, replays), _variant(WITHOUT_SUSPECTS, replays)
     replayed = incident.replayed(as_it_was)
@@ -99,23 +100,56 @@ def charges(incident: Incident, replays: Sequence[Replay]) -> tuple[Charge, ...]
     )
 
 
-def look_back(conclusion: Conclusion, incident: Incident, older: Replay, *, base: int) -> Conclusion:
-    """The conclusion once the steps were replayed unchanged from the older checkpoint at step `base`.
+def look_back(
+    conclusion: Conclusion, incident: Incident, replays: Sequence[Replay], older: Replay, *, base: int
+) -> Conclusion:
+    """The conclusion from `replays` once the steps were replayed unchanged from the older checkpoint at step `base`.
 
-    Clean from there, though bad from the newer checkpoint: what was saved in the newer one is damaged. Bad from both:
-    it stays what it was.
+    Clean from there, though bad from the newer checkpoint: what was saved in the newer one is damaged. So it is where
+    what was no number there is one here, however far out. Bad from both: it stays what it was.
     """
-    replayed = incident.replayed(older)
-    if not replayed:
+    replayed, as_it_was = incident.replayed(older), _variant(AS_IT_WAS, replays)
+    if not replayed or as_it_was is None:
         return conclusion
-    if bad := frozenset(incident.faults(older, replayed)):
+    before, now = incident.faults(as_it_was, replayed), incident.faults(older, replayed)
+    if bad := frozenset(step for step in now if _proves_itself(now[step]) or not _proves_itself(before.get(step))):
         reason = f"Replayed from the checkpoint of step {base} it came back as well, at {_steps(bad)}."
         return replace(conclusion, reasons=(*conclusion.reasons, reason))
+    came_out = "were numbers, if odd ones" if now else "came out clean"
     reason = (
-        f"Replayed from the older checkpoint of step {base}, the same steps came out clean: weights or optimizer state "
+        f"Replayed from the older checkpoint of step {base}, the same steps {came_out}: weights or optimizer state "
         "were damaged after it."
     )
     return Conclusion(verdict=Verdict.STATE, culprits=(), reasons=(conclusion.reasons[0], reason), sound_step=base)
+
+
+def unseen(conclusion: Conclusion, why: str) -> Conclusion:
+    """The conclusion where nobody could look back: rows that a damaged state would explain too are not banned."""
+    reason = f"Whether it comes back from an older checkpoint is not known: {why}"
+    if conclusion.culprits:
+        reason += f" So {', '.join(conclusion.culprits)} might be innocent."
+    return replace(
+        conclusion,
+        culprits=(),
+        unproven=(*conclusion.culprits, *conclusion.unproven),
+        reasons=(*conclusion.reasons, reason),
+    )
+
+
+def unreplayed(conclusion: Conclusion, left: Sequence[Anomaly]) -> Conclusion:
+    """The conclusion on a window of which the anomalies `left` were not replayed.
+
+    Unknown where it would let be what they may have done to the weights: rows that stand out by themselves do little,
+    and where the run goes back they are trained again.
+    """
+    if not left:
+        return conclusion
+    reason = f"Not replayed, for max_clusters allows no more: {_steps({anomaly.step for anomaly in left})}."
+    told = replace(conclusion, reasons=(*conclusion.reasons, reason))
+    is_harmless = all(anomaly.kind in NAMING_ROWS or not anomaly.applied for anomaly in left)
+    if conclusion.verdict is not Verdict.DATA or is_harmless:
+        return told
+    return replace(told, verdict=Verdict.UNKNOWN, unproven=())
 
 
 def combine(conclusions: Sequence[Conclusion]) -> Conclusion:
@@ -141,7 +175,9 @@ def combine(conclusions: Sequence[Conclusion]) -> Conclusion:
 
 def _at_high_rates(before: Faults, without: Faults) -> frozenset[int]:
     first = min((step for step, kinds in without.items() if AnomalyKind.RATE_JUMP in kinds), default=math.inf)
-    return frozenset(step for step, kinds in before.items() if step >= first and not _proves_itself(kinds))
+    return frozenset(
+        step for step, kinds in before.items() if step > first or (step == first and not _proves_itself(kinds))
+    )
 
 
 def _blame(
@@ -179,9 +215,9 @@ def _proven(before: Faults, tried: Mapping[int, Trials], harms: Sequence[Harm]) 
     return frozenset().union(*by_themselves, *by_harm)
 
 
-def _proves_itself(kinds: frozenset[AnomalyKind]) -> bool:
+def _proves_itself(kinds: frozenset[AnomalyKind] | None) -> bool:
     """Whether no update at all was possible: harm enough."""
-    return AnomalyKind.NON_FINITE in kinds
+    return kinds is not None and AnomalyKind.NON_FINITE in kinds
 
 
 def _told(accused: Collection[str], tried: Mapping[int, Trials], without: Replay) -> list[str]:

@@ -160,8 +160,17 @@ def _views(steps: Sequence[StepRecord], plan: RatePlan, spec: DetectionSpec) -> 
     ]
     return (
         _View(steps=recorded, is_recorded=True, factor=spec.rate_jump_factor, memory=spec.rate_jump_steps),
-        _View(steps=moved, is_recorded=False, factor=spec.stride_jump_factor, memory=spec.rate_jump_steps),
+        _View(steps=moved, is_recorded=False, factor=_stride_factor(plan.optim, spec), memory=spec.rate_jump_steps),
     )
+
+
+def _stride_factor(optim: OptimSpec, spec: DetectionSpec) -> float:
+    """`stride_jump_factor`, or how far one gradient lengthens a step that is no spike itself, where that is more.
+
+    Adam moves by m / sqrt(v): m takes up (1 - beta1) of a gradient, and v, slower, next to nothing of it.
+    """
+    most = math.exp(spec.grad_norm_z * spec.grad_norm_floor)
+    return max(spec.stride_jump_factor, optim.beta1 + (1 - optim.beta1) * most)
 
 
 def scale_given_back(
@@ -192,7 +201,7 @@ def scale_given_back(
     strides = [stride for step in before if (stride := plan.stride(step)) is not None]
     stride = plan.stride(last)
     keeps_to_plan = plan.excess(last) < spec.rate_jump_factor * _median([plan.excess(step) for step in before], 1.0)
-    moves_as_ever = stride is None or stride < spec.stride_jump_factor * _median(strides, math.inf)
+    moves_as_ever = stride is None or stride < _stride_factor(optim, spec) * _median(strides, math.inf)
     return change.scale / repair.lr_factor if keeps_to_plan and moves_as_ever else None
 
 

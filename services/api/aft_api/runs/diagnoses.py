@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.clock import Clock
@@ -50,6 +50,19 @@ async def list_diagnoses(session: AsyncSession, run_id: str) -> list[DiagnosisRe
 async def unproven_samples(session: AsyncSession, run_id: str) -> frozenset[str]:
     """Samples of a run that were looked into before, and not shown to do harm."""
     return frozenset(one for report in await list_diagnoses(session, run_id) for one in report.unproven)
+
+
+async def replayed_steps(session: AsyncSession, run_id: str, *, since_step: int) -> int:
+    """Steps that the replays of a run have trained for incidents that began at `since_step` or later."""
+    cost = func.sum(DiagnosisRow.report["replay_steps"].as_integer())
+    return (
+        await session.scalar(
+            select(func.coalesce(cost, 0)).where(
+                DiagnosisRow.run_id == run_id, DiagnosisRow.first_bad_step >= since_step
+            )
+        )
+        or 0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,16 +6,25 @@ from itertools import count
 
 from langgraph.runtime import Runtime
 
-from aft_api.healing.diagnose import Conclusion, charges, combine, conclude, look_back, tried_groups
+from aft_api.healing.diagnose import Conclusion, charges, combine, conclude, look_back, tried_groups, unreplayed, unseen
 from aft_api.healing.harm import FEWEST_IN_A_TRIAL, Harm, plan_trial, weigh
 from aft_api.healing.incident import Incident
 from aft_api.healing.rate_jump import find_rate_jump
-from aft_api.healing.replay import base_of, clusters, plan_bisection, plan_look_back, plan_replay
+from aft_api.healing.replay import (
+    SPAN_STEPS,
+    base_of,
+    clusters,
+    plan_bisection,
+    plan_look_back,
+    plan_replay,
+    within_budget,
+)
 from aft_api.healing.scores import conclude_scores
 from aft_api.healing.suspects import find_suspects
-from aft_api.runs.diagnoses import add_diagnosis, diagnosis_id_of, get_diagnosis
+from aft_api.runs.diagnoses import add_diagnosis, diagnosis_id_of, get_diagnosis, replayed_steps
 from aft_api.runs.evaluations import lineage_evaluations
 from aft_api.runs.events import record
+from aft_api.supervisor.alarms import MOST_ANOMALIES
 from aft_api.supervisor.evidence import Evidence, checkpoints_before, gather
 from aft_api.supervisor.jobs import JobFailed, patient_job
 from aft_api.supervisor.ports import Ports
@@ -57,15 +66,21 @@ async def _diagnose(
 ) -> DiagnosisReport:
     suspects = find_suspects(anomalies, evidence.steps, evidence.history, evidence.spec.detection)
     checkpoints = await checkpoints_before(ports, evidence.window)
+    bad_steps = [anomaly.step for anomaly in anomalies]
+    async with ports.store.reads() as session:
+        spent = await replayed_steps(session, evidence.window.run_id, since_step=min(bad_steps) - SPAN_STEPS)
+    policy = within_budget(evidence.spec.repair, spent)
+    found = clusters(anomalies, policy)
     explained = [
         await _explain(
-            ports, f"{diagnosis_id}:replay:{number}", evidence, checkpoints, _incident(evidence, cluster, suspects)
+            ports, f"{diagnosis_id}:replay:{number}", evidence, checkpoints, _incident(evidence, cluster, suspects),
+            policy,
         )
-        for number, cluster in enumerate(clusters(anomalies, evidence.spec.repair)[: evidence.spec.repair.max_clusters])
-    ]
+        for number, cluster in enumerate(found[: policy.max_clusters])
+    ]  # fmt: skip
     results = [result for one in explained for result in one.results]
-    conclusion = combine([one.conclusion for one in explained])
-    bad_steps = [anomaly.step for anomaly in anomalies]
+    left = [anomaly for cluster in found[policy.max_clusters :] for anomaly in cluster]
+    conclusion = unreplayed(combine([one.conclusion for one in explained]), left)
     jump = find_rate_jump(
         _past(evidence), min(bad_steps), evidence.plan, evidence.spec.detection, until_step=max(bad_steps)
     )
@@ -83,11 +98,24 @@ async def _diagnose(
         rate_jump=jump.factor if jump else None,
         rate_jump_step=jump.step if jump else None,
         is_rate_jump_recorded=jump.is_recorded if jump else None,
-        reasons=conclusion.reasons,
+        reasons=(*conclusion.reasons, *_limits(anomalies, spent, policy)),
         replays=tuple(replay for result in results for replay in result.replays),
         replay_steps=sum(_steps_trained(result) for result in results),
         replay_seconds=sum(result.seconds for result in results),
     )
+
+
+def _limits(anomalies: tuple[Anomaly, ...], spent: int, policy: RepairPolicy) -> tuple[str, ...]:
+    """What the report leaves out, and why."""
+    told = []
+    if len(anomalies) == MOST_ANOMALIES:
+        told.append(f"At most {MOST_ANOMALIES} anomalies of a window are explained, the first ones.")
+    if spent >= policy.max_replayed_steps_per_1000:
+        told.append(
+            f"Replays have trained {spent} steps within the last {SPAN_STEPS}, and max_replayed_steps_per_1000 is "
+            f"{policy.max_replayed_steps_per_1000}: none was made that the verdict could do without."
+        )
+    return tuple(told)
 
 
 async def _diagnose_scores(
@@ -147,13 +175,18 @@ class _Explained:
 
 
 async def _explain(
-    ports: Ports, analysis_id: str, evidence: Evidence, checkpoints: Sequence[int], incident: Incident
+    ports: Ports,
+    analysis_id: str,
+    evidence: Evidence,
+    checkpoints: Sequence[int],
+    incident: Incident,
+    policy: RepairPolicy,
 ) -> _Explained:
     """What was wrong, proven by replays; where it is no passing fault, from an older checkpoint too.
 
     Rows that turn it clean are no proof against them: a damaged weight may overflow with some rows and not with others.
     """
-    window, policy = evidence.window, evidence.spec.repair
+    window = evidence.window
     asked = plan_replay(
         analysis_id, window.run_id, window.schedule, incident.anomalies, incident.suspects, policy,
         window_start=window.start_step,
@@ -167,11 +200,14 @@ async def _explain(
     conclusion = conclude(incident, _replays(results), harms=harms, base=base_of(asked, checkpoints))
     results = (*results, *trials)
     further = plan_look_back(asked, checkpoints) if conclusion.may_be_the_state else None
-    older = None if further is None else await _replayed(ports, further)
-    if further is None or not isinstance(older, AnalysisResult):
+    if further is None:
         return _Explained(conclusion=conclusion, results=results)
+    older = await _replayed(ports, further)
+    if isinstance(older, str):
+        return _Explained(conclusion=unseen(conclusion, older), results=results)
+    base = base_of(further, checkpoints)
     return _Explained(
-        conclusion=look_back(conclusion, incident, older.replays[0], base=base_of(further, checkpoints)),
+        conclusion=look_back(conclusion, incident, _replays(results), older.replays[0], base=base),
         results=(*results, older),
     )
 
