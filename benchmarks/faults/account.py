@@ -102,7 +102,7 @@ class Account:
     def _armed_steps(self, detection: DetectionSpec) -> list[int]:
         """Steps, repeated ones as often as they were trained, on which every detector of steps was armed.
 
-        The last of them is drift. That of held-out scores judges evaluations: a run has six, from the fifth on it speaks.
+        The last of them is drift. That of held-out scores judges evaluations, and speaks from the fifth of six on.
         """
         schedule = Schedule.model_validate(self.run["schedule"])
         until_armed = detection.cusum_lag + detection.min_steps

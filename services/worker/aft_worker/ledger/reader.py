@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from aft_contracts import Schedule
+from aft_worker.ledger.file import table_of
 from aft_worker.ledger.presentations import Ints, Presentations
 from aft_worker.ledger.schema import PRESENTATIONS, ROWS
 from aft_worker.ledger.writer import ROWS_NAME
@@ -23,14 +23,18 @@ class LedgerReading:
     steps_recorded: int
     """Distinct steps on the lineage that the ledger holds."""
     rows: pa.Table | None
-    """The table of the training rows; None where there is none."""
+    """The table of the training rows; None where there is none, or it is damaged."""
 
 
 def read_ledger(folder: Path, schedule: Schedule, step: int) -> LedgerReading:
     """What `folder` holds of the lineage of `schedule` up to `step`.
 
     Windows that never committed lie behind `step`, and those of generations that were rolled back behind their branch:
-    both are left out. A damaged or missing file leaves its steps out, which `steps_recorded` tells.
+    both are left out. A damaged or missing file leaves its steps out, which `steps_recorded` tells; damaged or
+    missing `rows` are None.
+
+    Raises:
+        OSError: the disk does not give a file; what it holds may be whole.
     """
     reach = dict(schedule.lineage(step))
     table = _lineage_table(folder, reach)
@@ -48,20 +52,13 @@ def _lineage_table(folder: Path, reach: Mapping[int, int]) -> pa.Table:
     for path in sorted(folder.glob("*-*.parquet")):
         generation = path.name.partition("-")[0]
         if generation.isdigit() and (until := reach.get(int(generation), 0)) > 0:
-            window = _window(path)
-            parts.append(window.filter(pa.array(window["step"].to_numpy() < until)))
+            window = table_of(path.read_bytes(), PRESENTATIONS)
+            if window is not None:
+                parts.append(window.filter(pa.array(window["step"].to_numpy() < until)))
     whole = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
     # Stable, so that the rows of one step stay in the order of its batch.
     order = np.argsort(whole["step"].to_numpy(), kind="stable")
     return whole.take(pa.array(order))
-
-
-def _window(path: Path) -> pa.Table:
-    try:
-        return pq.read_table(path, schema=PRESENTATIONS, use_threads=False, memory_map=False)
-    # A file that is not Parquet any more; the window's steps are missing, and are counted as missing.
-    except pa.ArrowException:
-        return PRESENTATIONS.empty_table()
 
 
 def _presentations(table: pa.Table) -> Presentations:
@@ -91,7 +88,4 @@ def _codes(column: pa.DictionaryArray) -> Ints:
 
 
 def _rows(path: Path) -> pa.Table | None:
-    try:
-        return pq.read_table(path, schema=ROWS)
-    except (FileNotFoundError, pa.ArrowException):
-        return None
+    return table_of(path.read_bytes(), ROWS) if path.is_file() else None

@@ -129,7 +129,7 @@ def run_samples(run_folder: Path, run_id: str) -> RunSamples:
     if not len(seen):
         raise NothingTrainedYet(
             f"Run {run_id} stands at step {commit.step}, but its ledger holds none of its steps; "
-            "it was trained by an older aft, or its ledger was removed.",
+            "it was trained by an older aft, or its ledger was removed or damaged.",
             run_id=run_id,
         )
     contents = None if reading.rows is None else Contents(reading.rows)

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from aft_contracts import MetricsWindow
 from aft_worker.data.table import TokenTable
 from aft_worker.durable import write_durably
 from aft_worker.ledger.errors import LedgerNotWritten
+from aft_worker.ledger.file import file_of
 from aft_worker.ledger.rows import rows_table
 from aft_worker.ledger.schema import PRESENTATIONS
 
@@ -39,7 +39,7 @@ class Ledger:
             LedgerNotWritten: the disk is full, or does not do as it is told.
         """
         path = window_path(self.folder, generation, index)
-        content = _parquet(_presentations(metrics, generation, index))
+        content = file_of(_presentations(metrics, generation, index))
         try:
             write_durably(path, content)
         except OSError as error:
@@ -57,7 +57,7 @@ class Ledger:
         """
         path = self.folder / ROWS_NAME
         try:
-            write_durably(path, _parquet(rows_table(tables)))
+            write_durably(path, file_of(rows_table(tables)))
         except OSError as error:
             raise LedgerNotWritten(
                 f"The table of the training rows could not be written to {path} ({error}); make room or repair the "
@@ -85,10 +85,3 @@ def _presentations(metrics: MetricsWindow, generation: int, index: int) -> pa.Ta
         "applied": [step.applied for step, _ in seen],
     }
     return pa.table(columns, schema=PRESENTATIONS)
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    # Figures hardly repeat; only names are worth a dictionary, and small files gain nothing from statistics.
-    pq.write_table(table, sink, compression="zstd", use_dictionary=["sample_id", "domain"], write_statistics=False)
-    return bytes(sink.getvalue())
