@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from aft_api.worker_client import (
     WorkerAnswerInvalid,
@@ -125,10 +126,17 @@ async def test_a_worker_that_takes_its_time_does_not_answer(ticks: Ticks) -> Non
             assert ticks.lived_s - began_s < 1.5, "0.5 s were granted"
 
 
-async def test_an_address_that_cannot_be_one_does_not_answer() -> None:
+@pytest.mark.parametrize("url", ["http://worker:88O1", "http://a..b", "http://.", f"http://{'a' * 64}"])
+async def test_an_address_that_cannot_be_one_does_not_answer(url: str) -> None:
     async with worker_session(None) as http:
-        with pytest.raises(WorkerUnreachable, match="AFT_WORKER_URLS"):
-            await WorkerClient(http, "http://worker:88O1").info()
+        with pytest.raises(WorkerUnreachable, match=r"does not answer \(\w+: .*AFT_WORKER_URLS"):
+            await WorkerClient(http, url).info()
+
+
+async def test_an_address_with_a_password_and_a_token_beside_it_does_not_answer() -> None:
+    async with worker_session(SecretStr("t" * 16)) as http:
+        with pytest.raises(WorkerUnreachable, match="Cannot combine"):
+            await WorkerClient(http, "http://user:password@127.0.0.1:9").info()
 
 
 async def test_a_worker_of_another_protocol_is_none_of_ours() -> None:

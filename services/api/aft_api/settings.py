@@ -4,9 +4,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, IPvAnyNetwork, SecretStr, model_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from aft_api.workers.address import address_fault
 from aft_contracts import Role
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
@@ -93,6 +94,14 @@ class Settings(BaseSettings):
     """Slack's Web API."""
     slack_approvers: tuple[str, ...] = ()
     """Slack user ids whose button clicks count, as a JSON list."""
+
+    @field_validator("worker_urls")
+    @classmethod
+    def _worker_urls_are_addresses(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            if (wrong := address_fault(url)) is not None:
+                raise ValueError(f"{url!r} is no address of a worker; it {wrong}. Correct AFT_WORKER_URLS.")
+        return urls
 
     @model_validator(mode="after")
     def _oidc_is_whole(self) -> Self:

@@ -279,11 +279,12 @@ class WorkerClient:
         most_bytes: int | None = None,
     ) -> _Answer:
         limit_s = answer_s + self._grace_s
+        content = None if body is None else body.model_dump_json()
         try:
             async with self._http.request(
                 method,
                 self.base_url + path,
-                data=None if body is None else body.model_dump_json(),
+                data=content,
                 headers={"Content-Type": JSON_TYPE},
                 params=params,
                 allow_redirects=False,
@@ -291,9 +292,9 @@ class WorkerClient:
                 timeout=aiohttp.ClientTimeout(total=limit_s, sock_connect=CONNECT_S),
             ) as response:
                 answer = await self._whole(response, most_bytes or self._longest_answer_bytes)
-        except (TimeoutError, aiohttp.ClientError) as error:
+        except (OSError, ValueError, aiohttp.ClientError) as error:
             raise WorkerUnreachable(
-                f"The worker at {self.base_url} does not answer ({type(error).__name__}). "
+                f"The worker at {self.base_url} does not answer ({_cause(error)}). "
                 "Start it with `aft worker`, or correct AFT_WORKER_URLS.",
                 url=self.base_url,
             ) from error
@@ -322,6 +323,12 @@ class WorkerClient:
             ) from error
         self._refuse_nul(f"{self.base_url} answered {answer.status}", answer.content)
         return reported
+
+
+def _cause(error: Exception) -> str:
+    name = type(error).__name__
+    # Nobody was asked: aiohttp takes no such address, or the codec of host names does not, and that says why.
+    return f"{name}: {error}" if isinstance(error, ValueError) else name
 
 
 def _holds_nul(value: Any) -> bool:

@@ -13,6 +13,7 @@ from aft_api.notify.delivery import DELIVERED, try_again
 from aft_api.notify.errors import NotificationNotFound, NotificationPending, TargetDisabled, TargetNotFound
 from aft_api.notify.outbox import announce, claim_due, release_claims, settle
 from aft_api.notify.targets import disable, enable, list_targets, pause
+from aft_api.runs.repository import get_run, note_run
 from aft_api.runs.service import Caller, start_run
 from aft_contracts import EventKind, NotificationState, Review, ReviewStatus, RunSpec
 from tests.api.conftest import spec_json
@@ -219,3 +220,15 @@ async def test_whoever_was_asked_by_an_escalation_hears_of_the_answer(store: Sto
         await note(store, row, NotificationState.SENT)
     await tell(store, run_id, "answer", EventKind.REVIEW_DECIDED, review=open_review(run_id))
     assert [row.address for row in await due(store)] == [HOOK, OTHER]
+
+
+async def test_what_a_spec_says_of_other_things_in_words_of_another_version_keeps_nobody_from_being_told(
+    store: Store,
+) -> None:
+    run_id, unreadable = await run_with(store), await run_with(store)
+    async with store.sessions.begin() as session:
+        for one, changes in ((run_id, {"of_a_newer_version": True}), (unreadable, {"notify": {"pigeons": 2}})):
+            await note_run(session, one, spec={**(await get_run(session, one)).spec, **changes})
+    for one in (run_id, unreadable):
+        await tell(store, one, "end")
+    assert [(row.run_id, row.address, row.body["run_name"]) for row in await due(store)] == [(run_id, HOOK, "test")]

@@ -31,12 +31,17 @@ UNSCORED: dict[str, Any] = {
 
 @asynccontextmanager
 async def lied_to(
-    folder: Path, tamper: Tamper, *, worker: SimulatedWorker | None = None, database_url: str | None = None
+    folder: Path,
+    tamper: Tamper,
+    *,
+    worker: SimulatedWorker | None = None,
+    database_url: str | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Api]:
     """An API whose worker's answers go through `tamper`."""
     worker = worker or SimulatedWorker()
     async with serving(lying_app(simulated_app(worker), tamper)) as url:  # type: ignore[arg-type]
-        settings = settings_for(folder, database_url, url).model_copy(update={"retry_s": 0.01})
+        settings = settings_for(folder, database_url, url).model_copy(update={"retry_s": 0.01, **changes})
         async with running_api(settings, worker) as api:
             yield api
 
@@ -157,6 +162,68 @@ async def test_answers_that_are_cut_off_are_asked_for_again(tmp_path: Path) -> N
         assert run["problem"] is None
         assert await api.events(run_id, "window_failed") == [], "nothing was said, so nothing failed"
         assert len(await api.events(run_id, "worker_unreachable")) == 1, "said once for as long as it lasts"
+
+
+async def test_answers_that_are_cut_off_for_ever_are_failed_attempts_and_in_the_end_a_question(tmp_path: Path) -> None:
+    """The worker's heartbeats are well all that while: it is not lost, and nobody else would look."""
+    is_cut = True
+
+    def tamper(asked: Asked, true: Said) -> Said:
+        return replace(true, cut_after=20) if is_cut and asked.kind == "windows" else true
+
+    async with lied_to(tmp_path, tamper, job_silence_s=0.3) as api:
+        run_id = await api.start(**UNSCORED)
+        run = await api.until(run_id, "waiting")
+        failed = await api.events(run_id, "window_failed")
+        assert [event["details"]["code"] for event in failed] == ["job_silent"] * MAX_ATTEMPTS
+        assert run["problem"]["code"] == "worker_unreachable"
+        [asked] = (await api.client.get("/reviews", params={"run_id": run_id})).json()["reviews"]
+        assert f"has told nothing new of {run_id}:0:0 for 0.3 s (job_silence_s)" in asked["question"]
+        assert "does not answer (ClientPayloadError)" in asked["question"]
+        is_cut = False
+        await api.command(run_id, "approve")
+        run = await api.until(run_id, "succeeded")
+        assert (run["step"], run["problem"]) == (20, None)
+        assert await api.events(run_id, "worker_lost") == []
+        assert await unforeseen(api, run_id) == []
+
+
+async def test_a_window_whose_every_second_answer_is_cut_off_and_that_does_not_move_has_an_end(tmp_path: Path) -> None:
+    def tamper(asked: Asked, true: Said) -> Said:
+        if asked.kind != "windows":
+            return true
+        if asked.method == "GET":
+            return replace(true, cut_after=20)
+        return true.with_document({**true.document, "status": "running", "result": None, "progress": []})
+
+    async with lied_to(tmp_path, tamper, job_silence_s=0.3, poll_s=0.05) as api:
+        run_id = await api.start(**UNSCORED)
+        await api.until(run_id, "waiting")
+        failed = await api.events(run_id, "window_failed")
+        assert [event["details"]["code"] for event in failed] == ["job_silent"] * MAX_ATTEMPTS
+
+
+async def test_a_worker_that_loads_for_ever_is_asked_about(tmp_path: Path) -> None:
+    is_stuck, loads = True, list[Said]()
+
+    def tamper(asked: Asked, true: Said) -> Said:
+        if not is_stuck or asked.kind != "runs" or asked.method == "DELETE":
+            return true
+        if asked.method == "PUT":
+            loads.append(true.with_document({**true.document, "status": "loading", "domains": {}}))
+        return loads[-1]
+
+    async with lied_to(tmp_path, tamper, job_silence_s=0.2, poll_s=0.05) as api:
+        run_id = await api.start(**UNSCORED)
+        await api.until(run_id, "waiting")
+        failed = await api.events(run_id, "window_failed")
+        assert [event["details"]["code"] for event in failed] == ["job_silent"] * MAX_ATTEMPTS
+        [asked] = (await api.client.get("/reviews", params={"run_id": run_id})).json()["reviews"]
+        assert f"has shown run {run_id} as loading without a change for 0.2 s (job_silence_s)" in asked["question"]
+        is_stuck = False
+        await api.command(run_id, "approve")
+        await api.until(run_id, "succeeded")
+        assert len(loads) >= MAX_ATTEMPTS
 
 
 async def test_a_run_goes_on_without_the_scores_that_a_worker_makes_up(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from aft_api.supervisor.fleet import CLAIM_EVERY_S
 from aft_contracts import Heartbeat, JobStatus, WorkerInfo
 from tests.api.conftest import Api, running_api, serving, settings_for
 from tests.api.supervisor.test_fleet import lease_of
+from tests.api.workers.test_address import NO_HOSTS
+from tests.liar import Asked, Said, lying_app
 from tests.simulated_worker import SimulatedWorker, simulated_app
 
 pytestmark = pytest.mark.anyio
@@ -124,6 +126,8 @@ async def test_run_that_lost_its_worker_in_its_first_window_can_be_stopped(tmp_p
         await api.command(run_id, "stop")
         run = await api.until(run_id, "stopped")
         assert (run["step"], run["problem"]) == (0, None)
+        windows = (await api.client.get(f"/runs/{run_id}/windows")).json()["windows"]
+        assert [(window["status"], window["problem"]["code"]) for window in windows] == [("failed", "window_left")]
 
 
 async def test_parked_run_keeps_its_slot_until_somebody_needs_it(tmp_path: Path, yard: Yard) -> None:
@@ -275,6 +279,32 @@ async def test_drained_worker_can_be_stopped_as_soon_as_its_runs_were_given_to_a
         assert two.windows == [f"{run_id}:0:0", f"{run_id}:0:1"]
 
 
+async def test_run_moves_although_its_worker_lets_it_go_in_no_words(tmp_path: Path, yard: Yard) -> None:
+    one, two = SimulatedWorker("one", slots=2), SimulatedWorker("two", slots=1)
+    one.step_s = 0.02
+    refused: list[str] = []
+
+    def proxied(asked: Asked, true: Said) -> Said:
+        """What a proxy says that loses the worker's answer."""
+        if asked.method != "DELETE":
+            return true
+        refused.append(asked.path)
+        return replace(true, status=502, content=b"<html>", media_type="text/html")
+
+    async with serving(lying_app(simulated_app(one), proxied)) as proxy:  # type: ignore[arg-type]
+        urls = [proxy, await yard.open(two)]
+        async with running_api(settings(tmp_path, None, *urls), one) as api:
+            await state_is(api, "one", "active")
+            await state_is(api, "two", "active")
+            run_id = await api.start(**{**SHORT, "optim": {"steps": 60, "batch_size": 4}})
+            while not one.windows:
+                await api.run(run_id)
+            await api.client.post("/workers/one/drain")
+            run = await api.until(run_id, "succeeded")
+            assert refused
+            assert (run["worker_id"], two.windows[-1]) == ("two", f"{run_id}:0:5")
+
+
 async def test_run_follows_its_worker_to_another_address(tmp_path: Path, yard: Yard) -> None:
     worker = SimulatedWorker("w")
     worker.step_s = 0.2
@@ -329,8 +359,11 @@ async def test_worker_registers_itself_and_a_second_of_its_name_is_refused(tmp_p
         assert (taken.status_code, taken.json()["code"]) == (409, "worker_name_taken")
         lost_in_space = await api.client.post("/workers/w/heartbeat", json={**beat, "base_url": "worker:8801"})
         assert (lost_in_space.status_code, lost_in_space.json()["code"]) == (422, "worker_url_invalid")
-        misspelt = await api.client.post("/workers/w/heartbeat", json={**beat, "base_url": "http://worker:88O1"})
-        assert (misspelt.status_code, misspelt.json()["code"]) == (422, "worker_url_invalid")
+        for base_url in ("http://worker:88O1", *NO_HOSTS):
+            misspelt = await api.client.post("/workers/w/heartbeat", json={**beat, "base_url": base_url})
+            assert (misspelt.status_code, misspelt.json()["code"]) == (422, "worker_url_invalid"), base_url
+            assert f"base_url is {base_url!r}" in misspelt.json()["detail"]
+            assert "AFT_WORKER_PUBLIC_URL" in misspelt.json()["detail"]
         other = await api.client.post("/workers/x/heartbeat", json=beat)
         assert (other.status_code, other.json()["code"]) == (422, "worker_id_mismatch")
 

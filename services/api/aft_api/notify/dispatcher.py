@@ -104,7 +104,7 @@ class Dispatcher:
 
     async def _dispatch(self, row: OutboxRow, *, claimed_s: float) -> None:
         try:
-            delivery = await self._send(row, claimed_s)
+            delivery = await self._attempt(row, claimed_s)
             if delivery is not None:
                 await self._settle(row, delivery)
         except STORE_ERRORS:
@@ -113,6 +113,21 @@ class Dispatcher:
         finally:
             self._busy[row.channel, row.address] -= 1
             self._news.set()
+
+    async def _attempt(self, row: OutboxRow, claimed_s: float) -> Delivery | None:
+        """What became of one attempt; one that breaks in a way nobody foresaw costs its own message and no other.
+
+        Raises:
+            STORE_ERRORS: the store is away.
+        """
+        try:
+            return await self._send(row, claimed_s)
+        except STORE_ERRORS:
+            raise
+        except Exception as error:
+            log.exception("notification_broke", seq=row.seq)
+            # Not its words: they may hold an address that is a secret.
+            return refused(f"the message cannot be made or sent: {type(error).__name__}; the API's log has the trace")
 
     async def _send(self, row: OutboxRow, claimed_s: float) -> Delivery | None:
         try:
@@ -161,7 +176,12 @@ class Dispatcher:
     def _posted(self, row: OutboxRow | None) -> Posted | None:
         if row is None or row.receipt is None:
             return None
-        return Posted(message=self._with_urls(Notification.model_validate(row.body)), receipt=row.receipt)
+        try:
+            message = self._with_urls(Notification.model_validate(row.body))
+        except ValidationError:
+            log.warning("question_unreadable", seq=row.seq)  # then it is not edited, and a new message says it
+            return None
+        return Posted(message=message, receipt=row.receipt)
 
     async def _settle(self, row: OutboxRow, delivery: Delivery) -> None:
         log.info("notification_attempted", key=_key(row), status=delivery.status, reason=delivery.reason)

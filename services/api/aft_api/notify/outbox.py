@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+import structlog
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, exists, literal, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -15,8 +17,9 @@ from aft_api.notify.delivery import Delivery
 from aft_api.notify.message import Notification
 from aft_api.notify.quiet import quiet_until
 from aft_api.runs.repository import get_run
-from aft_contracts import EventKind, NotificationState, NotifySpec, NotifyTargets, QuietHours, Review, RunSpec
+from aft_contracts import EventKind, NotificationState, NotifySpec, NotifyTargets, QuietHours, Review
 
+log = structlog.get_logger()
 Target = tuple[str, str]
 """(channel, address)."""
 
@@ -34,18 +37,25 @@ async def announce(
     """Put a message into the outbox for everyone the run's spec names; a key is announced once.
 
     The run's row is locked: what is written of one run is numbered in the order in which it is committed.
+
+    Of the spec only `notify` is read, and one that cannot be is logged, so that the fact is written all the same: a run
+    may fail for the very reason that a newer version of aft does not know its spec.
     """
     run = await get_run(session, run_id, for_update=True)
-    spec = RunSpec.model_validate(run.spec)
-    posting = _Posting(session=session, clock=clock, spec=spec, run_id=run_id, review=review)
+    try:
+        notify = NotifySpec.model_validate(run.spec.get("notify", {}))
+    except ValidationError:
+        log.exception("nobody_told", run_id=run_id, kind=kind, key=key)
+        return
+    posting = _Posting(session=session, clock=clock, notify=notify, run_id=run_id, run_name=run.name, review=review)
     message = posting.message(kind, text, key)
-    targets = targets_of(spec.notify)
+    targets = targets_of(notify)
     if review is not None and kind in {EventKind.REVIEW_DECIDED, EventKind.REVIEW_WITHDRAWN}:
         targets = list(dict.fromkeys([*targets, *await _end_escalation(session, review.review_id)]))
     for target in targets:
         await posting.post(message, target)
-    if kind is EventKind.REVIEW_REQUESTED and spec.notify.escalation is not None:
-        await posting.post_escalation(spec.notify.escalation.after_s, text, key)
+    if kind is EventKind.REVIEW_REQUESTED and notify.escalation is not None:
+        await posting.post_escalation(notify.escalation.after_s, text, key)
 
 
 async def announce_withdrawn(session: AsyncSession, reviews: Iterable[Review], *, clock: Clock) -> None:
@@ -72,20 +82,17 @@ class _Posting:
 
     session: AsyncSession
     clock: Clock
-    spec: RunSpec
+    notify: NotifySpec
     run_id: str
+    run_name: str
     review: Review | None
-
-    @property
-    def notify(self) -> NotifySpec:
-        return self.spec.notify
 
     def message(self, kind: EventKind, text: str, key: str) -> Notification:
         return Notification(
             notification_id=f"{self.run_id}_{kind}_{key}".replace(".", "_"),
             kind=kind,
             run_id=self.run_id,
-            run_name=self.spec.name,
+            run_name=self.run_name,
             at=self.clock(),
             text=text,
             review=self.review,

@@ -9,13 +9,14 @@ import structlog
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command as Continue
 from langgraph.types import StateSnapshot
+from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.artifacts import Artifacts
 from aft_api.db.engine import STORE_ERRORS, STORE_REFUSALS
 from aft_api.db.fence import LeaseLost
-from aft_api.db.tables import RunRow
+from aft_api.db.tables import RunRow, WindowRow
 from aft_api.reviews.repository import get_review
 from aft_api.runs.commands import goes_on, pending_commands, settle_command
 from aft_api.runs.events import record
@@ -26,12 +27,14 @@ from aft_api.runs.windows import get_window
 from aft_api.stop import Stopped
 from aft_api.supervisor.ending import end_run
 from aft_api.supervisor.graph import Loop
+from aft_api.supervisor.nodes.train import end_window
 from aft_api.supervisor.planning import place_of
 from aft_api.supervisor.ports import Ports, RunFailed
 from aft_api.supervisor.saver import Saver
-from aft_api.worker_client import WorkerRefused, WorkerUnreachable
+from aft_api.worker_client import WorkerFailure
 from aft_api.workers.queue import leave_for_queue
 from aft_contracts import (
+    ENDED,
     FINISHED,
     EventKind,
     JobStatus,
@@ -43,6 +46,7 @@ from aft_contracts import (
     State,
     Stop,
     WindowResult,
+    WindowSpec,
 )
 
 log = structlog.get_logger()
@@ -111,8 +115,8 @@ class Driver:
                     if not await self._advance():
                         return
                 tries = 0
-            except (LeaseLost, Stopped):
-                raise
+            except (LeaseLost, Stopped, ValidationError):
+                raise  # what the store holds may be of another version of aft: no reason to fail the run for good
             except RunFailed as failure:
                 await self._fail(failure.problem)
                 return
@@ -237,14 +241,23 @@ class Driver:
         return False
 
     async def _stands(self, state: State) -> dict[str, Any]:
-        """Where the run stands, with a window that was committed and that the loop was cut off before it kept."""
+        """Where the run stands, with a window that the loop was cut off in, or behind before it kept it."""
         async with self.ports.store.reads() as session:
             place = place_of(state, await latest_schedule(session, self.run_id))
             window = await get_window(session, place.window_id(self.run_id))
-        if window is None or window.status != JobStatus.COMMITTED:
+        ended = None if window is None else await self._ended_window(window)
+        if ended is None:
             return {}
-        ended = WindowResult.model_validate(window.result)
         return {"generation": place.generation, "step": ended.end_step, "window_index": place.index + 1}
+
+    async def _ended_window(self, window: WindowRow) -> WindowResult | None:
+        if window.status == JobStatus.COMMITTED:
+            return WindowResult.model_validate(window.result)
+        if window.status in ENDED:
+            return None
+        # An export would queue behind it, until the patience with a stopped run is over.
+        has_begun = window.status != JobStatus.ACCEPTED
+        return await end_window(self.ports, WindowSpec.model_validate(window.spec), has_begun=has_begun)
 
     async def _answer(self, snapshot: StateSnapshot) -> dict[str, Any] | None:
         async with self.ports.store.reads() as session:
@@ -281,7 +294,7 @@ class Driver:
     async def _let_go(self) -> None:
         try:
             await self.ports.worker.release(self.run_id, self.ports.fence_token)
-        except (WorkerUnreachable, WorkerRefused):
+        except WorkerFailure:
             return  # its next heartbeat is answered with what it must drop
 
     async def _is_open(self, review_id: str) -> bool:

@@ -11,9 +11,10 @@ import structlog
 
 from aft_api.artifacts import Artifacts
 from aft_api.clock import Clock
-from aft_api.db.engine import STORE_ERRORS, Store
+from aft_api.db.engine import STORE_ERRORS, STORE_REFUSALS, Store
 from aft_api.db.fence import LeaseLost, fenced
 from aft_api.runs.leases import claim_runs, release_all, release_lease, renew_leases
+from aft_api.runs.repository import get_run, note_run
 from aft_api.settings import Settings
 from aft_api.stop import Stop, Stopped
 from aft_api.supervisor.driver import Driver
@@ -23,6 +24,7 @@ from aft_api.supervisor.saver import Saver
 from aft_api.supervisor.turns import Turn
 from aft_api.supervisor.workers import Workers
 from aft_api.workers.watch import Watch
+from aft_contracts import FINISHED, Problem
 
 log = structlog.get_logger()
 MOST_RUNS = 1000
@@ -143,35 +145,55 @@ class Fleet:
         return len(claimed) == limit
 
     async def _drive(self, run_id: str, token: int) -> None:
+        """Drive one run. What breaks its drive costs this run alone, whatever it is, and no other hears of it."""
+        is_broken = False
         try:
             with fenced(run_id, token):
-                place = await self.workers.placement(run_id)
-                feed = self.workers.feeds.of(place.client.base_url)
-                ports = Ports(
-                    store=self.driving,
-                    clock=self.clock,
-                    settings=self.settings,
-                    worker=place.client,
-                    worker_id=place.worker_id,
-                    feed=feed,
-                    turn=Turn(feed.turns),
-                    fence_token=token,
-                    stop=self.stop,
-                )
-                await Driver(
-                    loop=self.loop, saver=self.saver, ports=ports, artifacts=self.artifacts, run_id=run_id
-                ).drive()
+                await self._go(run_id, token)
         except LeaseLost:
             log.warning("lease_lost", run_id=run_id)
         except Stopped:
             log.info("drive_left", run_id=run_id)
-        except STORE_ERRORS:
-            log.exception("drive_broke_off", run_id=run_id)  # claimed again once the store is back
+        except Exception as error:
+            is_broken = not isinstance(error, STORE_ERRORS) or isinstance(error, STORE_REFUSALS)
+            if is_broken:
+                log.exception("drive_broke", run_id=run_id)  # nobody foresaw it, and it may be the same each time
+                await self._note_broken(run_id, token, error)
+            else:
+                log.exception("drive_broke_off", run_id=run_id)  # claimed again once the store is back
         finally:
             self._drives.pop(run_id, None)
-            await self._release(run_id, token)
+            # Of one that broke the lease runs out, unrenewed: pause enough before the next try, by whichever replica.
+            if not is_broken:
+                await self._release(run_id, token)
             if self.watch.has_waiting:  # whatever ended this drive may have left a slot
                 self.wake()
+
+    async def _go(self, run_id: str, token: int) -> None:
+        place = await self.workers.placement(run_id)
+        feed = self.workers.feeds.of(place.client.base_url)
+        ports = Ports(
+            store=self.driving,
+            clock=self.clock,
+            settings=self.settings,
+            worker=place.client,
+            worker_id=place.worker_id,
+            feed=feed,
+            turn=Turn(feed.turns),
+            fence_token=token,
+            stop=self.stop,
+        )
+        await Driver(loop=self.loop, saver=self.saver, ports=ports, artifacts=self.artifacts, run_id=run_id).drive()
+
+    async def _note_broken(self, run_id: str, token: int, error: Exception) -> None:
+        """Let a run that has not ended say that its drive broke, if that can be written."""
+        try:
+            with fenced(run_id, token):
+                async with self.driving.sessions.begin() as session:
+                    if (await get_run(session, run_id, for_update=True)).status not in FINISHED:
+                        await note_run(session, run_id, problem=_broken_problem(error).model_dump(mode="json"))
+        except Exception:
+            log.exception("broken_drive_not_noted", run_id=run_id)
 
     async def _release(self, run_id: str, token: int) -> None:
         try:
@@ -252,3 +274,13 @@ class Fleet:
                 await release_all(self.store, self.owner)
         except (TimeoutError, *STORE_ERRORS):
             log.exception("release_failed")  # what is left expires
+
+
+def _broken_problem(error: Exception) -> Problem:
+    return Problem(
+        title="The drive of the run broke.",
+        status=500,
+        code="internal_error",
+        detail=f"{type(error).__name__}: the API's log has the trace. "
+        "The run is taken up again once its lease is over.",
+    )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from aft_api.answers import JobSpec, Misfit, job_misfit, load_misfit
 from aft_api.db.fence import LeaseLost
@@ -35,6 +36,10 @@ TOLD_AFTER = 5
 OnView = Callable[[JobView[Contract]], Awaitable[None]]
 
 
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
 class JobFailed(Exception):
     """An attempt at a job failed, or what came of it cannot be believed; another one may succeed."""
 
@@ -48,14 +53,14 @@ async def run_job(
 ) -> JobView[Contract]:
     """The job, ended, with a result that fits what was asked.
 
-    Waits as long as it takes: a worker that does not answer is asked again until it does.
+    A worker that does not answer is asked again, and one that is not ready is waited for as long as that takes.
 
     Nothing is held open meanwhile: the worker's feed wakes us, and then the job is asked.
 
     Raises:
-        JobFailed: the worker says that it failed, refuses it, shows no progress for `job_silence_s`, or answers what
-            cannot be. A `stale_fence` is a refusal like any other here: whoever writes it down learns from the store
-            whether the lease is lost.
+        JobFailed: the worker says that it failed, refuses it, answers what cannot be, or shows nothing new of it for
+            `job_silence_s`: the same each time, that it loads, or, though it is not lost, no answer. A `stale_fence` is
+            a refusal like any other here: whoever writes it down learns from the store whether the lease is lost.
         RunFailed: the worker cannot load the run.
         LeaseLost: the run has a newer owner, or its worker does not answer and the run is no longer there.
         Stopped: the process is to end; the job goes on at the worker, and is asked for again by the next.
@@ -67,14 +72,18 @@ async def run_job(
 async def _patiently(
     ports: Ports, run_id: str, kind: JobKind, job_id: str, spec: JobSpec, on_view: OnView | None
 ) -> JobView[Contract]:
-    refusals = 0
+    refusals, silence = 0, _Silence(ports=ports)
     while True:
         try:
-            view = await _ended(ports, run_id, kind, job_id, spec, on_view)
+            view = await _ended(ports, run_id, kind, job_id, spec, on_view, silence)
         except WorkerUnreachable as error:
             ports.known.is_loaded = False
             await _refuse_elsewhere(ports, run_id)
             await _note_trouble(ports, run_id, EventKind.WORKER_UNREACHABLE, error.problem)
+            if silence.is_too_long:
+                raise JobFailed(
+                    silence.problem(f"is not lost, and has told nothing new of {job_id}", str(error))
+                ) from error
             async with ports.turn.let_others():
                 await ports.feed.reached(at_least_s=ports.settings.retry_s, at_most_s=ports.settings.poll_s)
             continue
@@ -82,6 +91,7 @@ async def _patiently(
             ports.known.is_loaded = False
             if error.reported.code not in RETRY_CODES:
                 raise JobFailed(error.reported) from error
+            silence.breaks()  # it answers, and says what it waits for
             refusals += 1
             if refusals % TOLD_AFTER == 0:
                 await _note_trouble(ports, run_id, EventKind.WORKER_NOTE, error.reported)
@@ -126,29 +136,68 @@ async def pause_after(ports: Ports, attempts: int) -> None:
         await asyncio.sleep(ports.settings.retry_s * 2 ** ((attempts - 1) % MAX_ATTEMPTS))
 
 
+@dataclass(kw_only=True)
+class _Silence:
+    """How long a worker has shown nothing new of a job, whatever came between: the same again, or no answer."""
+
+    ports: Ports
+    _since_s: float = field(default_factory=_now_s)
+    _shown: object = None
+
+    @property
+    def is_too_long(self) -> bool:
+        return _now_s() - self._since_s >= self.ports.settings.job_silence_s
+
+    def breaks(self, shows: object = None) -> None:
+        """There was something to hear: count from now."""
+        self._shown, self._since_s = shows, _now_s()
+
+    def hear(self, shows: object, job: str, status: str) -> None:
+        """The worker answers, and shows the job so.
+
+        Raises:
+            JobFailed: as for too long.
+        """
+        if shows != self._shown:
+            self.breaks(shows)
+        elif self.is_too_long:
+            raise JobFailed(self.problem(f"answers, and has shown {job} as {status} without a change"))
+
+    def problem(self, what: str, why: str = "") -> Problem:
+        """That a worker does something for too long."""
+        return Problem(
+            title="A job does not move.",
+            status=504,
+            code="job_silent",
+            detail=f"The worker at {self.ports.worker.base_url} {what} for {self.ports.settings.job_silence_s:g} s "
+            f"(job_silence_s); look at the worker, and restart it if it hangs.{why and ' '}{why}",
+        )
+
+
 async def _ended(
-    ports: Ports, run_id: str, kind: JobKind, job_id: str, spec: JobSpec, on_view: OnView | None
+    ports: Ports,
+    run_id: str,
+    kind: JobKind,
+    job_id: str,
+    spec: JobSpec,
+    on_view: OnView | None,
+    silence: _Silence,
 ) -> JobView[Contract]:
     """The job, ended; every view of it fits the job that was asked for."""
     run = await ports.spec(run_id)
     if not ports.known.is_loaded:  # a worker that has lost it since refuses the job, and is asked to load again
-        await _ensure_loaded(ports, run_id, run)
+        await _ensure_loaded(ports, run_id, run, silence)
         ports.known.is_loaded = True
     spec_hash = digest_of(spec)
     with ports.feed.listen(run_id, kind, job_id) as ear:
         # A window is planned from what is on record, so whatever ran before it is.
         view = await ports.worker.put(kind, job_id, spec, ports.fence_token, settles=kind == "windows")
         await _note_reachable(ports, run_id)
-        now_s = asyncio.get_running_loop().time
-        shown, since_s = None, now_s()
         while True:
             _refuse(ports, job_misfit(view, spec, spec_hash, run))
             if view.status in ENDED:
                 return view
-            if (shows := (view.status, view.step, len(view.progress))) != shown:
-                shown, since_s = shows, now_s()
-            elif now_s() - since_s >= ports.settings.job_silence_s:
-                raise JobFailed(_silent(ports, job_id, view))
+            silence.hear((view.status, view.step, len(view.progress)), job_id, view.status)
             if on_view is not None:
                 await on_view(view)
             async with ports.turn.let_others():
@@ -156,20 +205,9 @@ async def _ended(
             view = await ports.worker.get(kind, job_id)
 
 
-def _silent(ports: Ports, job_id: str, view: JobView[Contract]) -> Problem:
-    return Problem(
-        title="A job does not move.",
-        status=504,
-        code="job_silent",
-        detail=f"The worker at {ports.worker.base_url} answers, and has shown {job_id} as {view.status} without a "
-        f"change for {ports.settings.job_silence_s:g} s (job_silence_s); look at the worker, and restart it if it "
-        "hangs.",
-    )
-
-
-async def _ensure_loaded(ports: Ports, run_id: str, spec: RunSpec) -> None:
+async def _ensure_loaded(ports: Ports, run_id: str, spec: RunSpec, silence: _Silence) -> None:
     """Return once the worker holds the run."""
-    loaded = await _loaded(ports, RunLoad(run_id=run_id, spec=spec))
+    loaded = await _loaded(ports, RunLoad(run_id=run_id, spec=spec), silence)
     if loaded.problem is not None:
         # Below 500 it is about what was asked for and will not change; the rest may be better next time.
         raise RunFailed(loaded.problem) if loaded.problem.status < 500 else JobFailed(loaded.problem)
@@ -181,13 +219,14 @@ async def _ensure_loaded(ports: Ports, run_id: str, spec: RunSpec) -> None:
             await note_run(session, run_id, domains=domains)
 
 
-async def _loaded(ports: Ports, load: RunLoad) -> LoadedRun:
+async def _loaded(ports: Ports, load: RunLoad, silence: _Silence) -> LoadedRun:
     with ports.feed.listen(load.run_id, "runs", load.run_id) as ear:
         loaded = await ports.worker.load(load, ports.fence_token)
         while True:
             _refuse(ports, load_misfit(loaded, load))
             if loaded.status is not LoadStatus.LOADING:
                 return loaded
+            silence.hear(loaded.status, f"run {load.run_id}", loaded.status)
             async with ports.turn.let_others():
                 await ear.wait(ports.settings.poll_s)
             loaded = await ports.worker.loaded(load.run_id)

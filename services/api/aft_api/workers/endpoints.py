@@ -1,11 +1,11 @@
 """Workers over HTTP."""
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Path
 
 from aft_api.dependencies import FleetDep, StoreDep
+from aft_api.workers.address import address_fault
 from aft_api.workers.errors import WorkerIdMismatch, WorkerUrlInvalid
 from aft_api.workers.registry import set_draining
 from aft_contracts import Contract, Heartbeat, HeartbeatAnswer, WorkerView
@@ -34,10 +34,8 @@ async def post_heartbeat(worker_id: WorkerId, beat: Heartbeat, fleet: FleetDep) 
         raise WorkerIdMismatch(
             f"The address names worker {worker_id!r} and the heartbeat {beat.info.worker_id!r}; send them alike."
         )
-    if not _is_address(beat.base_url):
-        raise WorkerUrlInvalid(
-            f"base_url is {beat.base_url!r}; it must be like http://host:port. Correct AFT_WORKER_PUBLIC_URL."
-        )
+    if (wrong := address_fault(beat.base_url)) is not None:
+        raise WorkerUrlInvalid(f"base_url is {beat.base_url!r}; it {wrong}. Correct AFT_WORKER_PUBLIC_URL.")
     heard = await fleet.workers.hear(beat)
     if heard.is_new:
         fleet.wake()
@@ -54,15 +52,6 @@ async def post_drain(worker_id: WorkerId, fleet: FleetDep, store: StoreDep) -> W
 async def post_resume(worker_id: WorkerId, fleet: FleetDep, store: StoreDep) -> WorkerView:
     """Give a drained worker runs again."""
     return await _set_draining(worker_id, fleet, store, is_draining=False)
-
-
-def _is_address(base_url: str) -> bool:
-    try:
-        url = urlsplit(base_url)
-        _ = url.port  # read only now, and perhaps no number
-    except ValueError:
-        return False
-    return url.scheme in {"http", "https"} and bool(url.hostname)
 
 
 async def _set_draining(worker_id: str, fleet: FleetDep, store: StoreDep, *, is_draining: bool) -> WorkerView:
