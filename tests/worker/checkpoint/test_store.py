@@ -18,10 +18,12 @@ from aft_worker.checkpoint.errors import (
     NoGoodCheckpoint,
     NonFiniteParameters,
 )
+from aft_worker.checkpoint.inspection import look_at
 from aft_worker.checkpoint.manifest import MANIFEST_NAME, verified_manifest
 from aft_worker.checkpoint.record import CheckpointRecord, WindowRecord
 from aft_worker.checkpoint.retention import expendable_steps
 from aft_worker.checkpoint.store import CheckpointStore
+from aft_worker.errors import StorageFailed
 from aft_worker.model.load import load_model
 from aft_worker.model.mesh import make_mesh
 from aft_worker.train.digest import state_digest
@@ -204,12 +206,62 @@ def test_old_checkpoints_go_and_older_generations_stay(store: CheckpointStore, f
     assert kept == {"0": [0, 10, 20], "1": [14, 16, 18]}
 
 
+def left_by_kills(*folders: Path) -> list[Path]:
+    """Makes of each checkpoint one that no manifest vouches for, and beside it one that Orbax was still writing."""
+    halfway = [folder.with_name(f"{folder.name}.orbax-checkpoint-tmp-1") for folder in folders]
+    for folder, beside in zip(folders, halfway, strict=True):
+        (folder / MANIFEST_NAME).unlink()
+        (beside / "state").mkdir(parents=True)
+        (beside / "state/array").write_bytes(bytes(1000))
+    return [*folders, *halfway]
+
+
+def test_what_older_generations_never_finished_goes_once_a_newer_one_commits(
+    store: CheckpointStore, first: TrainState
+) -> None:
+    save(store, first, 0, 10, 20)
+    unfinished = left_by_kills(*save(store, first, 30), *save(store, first, 15, generation=1))
+    CheckpointStore(store.folder, first, store.policy)
+    look_at(store.folder, verify=True)
+    assert all(path.exists() for path in unfinished)
+    save(store, first, 12, generation=2)
+    assert [path for path in unfinished if path.exists()] == []
+    assert [view.verified for view in look_at(store.folder, verify=True)] == [True] * 4
+
+
+def test_what_a_newer_generation_has_not_finished_stays(store: CheckpointStore, first: TrainState) -> None:
+    unfinished = left_by_kills(*save(store, first, 15, generation=1))
+    save(store, first, 10)
+    assert all(path.exists() for path in unfinished)
+
+
+def test_an_older_checkpoint_whose_manifest_cannot_be_read_stays(store: CheckpointStore, first: TrainState) -> None:
+    (unreadable,) = save(store, first, 5)
+    make_unreadable(unreadable / MANIFEST_NAME)
+    save(store, first, 7, generation=1)
+    assert largest_file(unreadable).stat().st_size > 0
+
+
+def test_what_is_unfinished_is_left_to_the_worker_that_took_the_run_over(
+    store: CheckpointStore, first: TrainState
+) -> None:
+    def may_write() -> None:
+        if (store.folder / "1/12" / MANIFEST_NAME).exists():
+            raise StorageFailed("The run was taken over as soon as this was committed.")
+
+    unfinished = left_by_kills(*save(store, first, 40))
+    lost = CheckpointStore(store.folder, first, store.policy, may_write=may_write)
+    ref = lost.save(moved(first, 12), generation=1, step=12, record=RECORD)
+    assert (ref.generation, ref.step) == (1, 12)
+    assert all(path.exists() for path in unfinished)
+
+
 @pytest.mark.parametrize(
     ("policy", "generation", "expendable"),
     [
-        (CheckpointSpec(keep_last=2), 0, [10, 20, 30]),
-        (CheckpointSpec(keep_last=2), 1, [0, 10, 20, 30]),
-        (CheckpointSpec(keep_last=1, keep_every_steps=20), 0, [10, 30]),
+        (CheckpointSpec(keep_last=3), 0, [10, 20]),
+        (CheckpointSpec(keep_last=3), 1, [0, 10, 20]),
+        (CheckpointSpec(keep_last=3, keep_every_steps=20), 0, [10]),
         (CheckpointSpec(keep_last=9), 1, []),
     ],
 )

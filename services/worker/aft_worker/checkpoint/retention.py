@@ -9,8 +9,8 @@ def expendable_steps(steps: Iterable[int], policy: CheckpointSpec, *, generation
     """Steps whose checkpoints the policy does not keep, ascending.
 
     Kept are the newest `keep_last`, multiples of `keep_every_steps`, and the state before the first step, from which
-    any other can be trained again. Only the generation that trains is ever pruned: after a rollback the generations
-    before it stay as they were, so the points that later ones branched from are still there.
+    any other can be trained again. Only the generation that trains is ever pruned: after a rollback what the
+    generations before it committed stays, so the points that later ones branched from are still there.
     """
     ascending = sorted(steps)
     kept = set(ascending[-policy.keep_last :])

@@ -23,6 +23,7 @@ from aft_worker.checkpoint.orbax_folder import OrbaxFolder
 from aft_worker.checkpoint.record import CheckpointRecord
 from aft_worker.checkpoint.retention import expendable_steps
 from aft_worker.course import course_before
+from aft_worker.errors import WorkerError
 from aft_worker.train.digest import state_digest
 from aft_worker.train.state import TrainState
 
@@ -194,18 +195,28 @@ class CheckpointStore:
     def _tidy(self, generation: int) -> None:
         # A commit stands, whether or not something else can be removed.
         try:
-            self._orbax.sweep(generation)
+            self._may_write()  # What a lost run holds unfinished, its new owner may be writing.
             self._prune(generation)
+            # A kill before a rollback leaves its own in an older generation, where nobody writes it again.
+            for at in reversed([at for at in self._generations() if at <= generation]):
+                self._remove_unfinished(at)
+        except WorkerError as refusal:
+            log.warning("checkpoints_not_pruned", generation=generation, reason=str(refusal))
         except OSError:
             log.exception("checkpoints_not_pruned", generation=generation)
 
     def _prune(self, generation: int) -> None:
-        # What was never finished is not counted among the newest, and goes as soon as something newer stands.
-        steps = self._steps(generation)
-        committed = [step for step in steps if self._is_committed(generation, step)]
-        unfinished = [step for step in steps if step not in committed]
-        for step in [*expendable_steps(committed, self.policy, generation=generation), *unfinished]:
+        # What was never finished is not counted among the newest.
+        committed = [step for step in self._steps(generation) if self._is_committed(generation, step)]
+        for step in expendable_steps(committed, self.policy, generation=generation):
             self._delete(generation, step)
+
+    def _remove_unfinished(self, generation: int) -> None:
+        """Removes what no manifest vouches for; only once something newer stands, lest a run look fresh."""
+        self._orbax.sweep(generation)
+        for step in self._steps(generation):
+            if not self._is_committed(generation, step):
+                self._delete(generation, step)
 
     def _delete(self, generation: int, step: int) -> None:
         # The manifest first: a crash in between leaves an unfinished checkpoint, not a damaged one.

@@ -152,14 +152,43 @@ def test_csv_rows_are_numbered_by_the_line_they_begin_on(tmp_path: Path) -> None
     ]
 
 
-def test_a_csv_cell_may_be_long_and_a_quote_left_open_ends_with_the_file(tmp_path: Path) -> None:
+def test_a_csv_cell_may_be_long_and_hold_many_lines(tmp_path: Path) -> None:
     (row,) = read_rows(source(tmp_path / "a.csv", f"text\n{'x' * 300_000}\n"))
     assert len(row.content.text) == 300_000
-    assert places(source(tmp_path / "b.csv", 'text\na\n"b\nc\n')) == [
-        "2: ok",
-        "3: something that is not CSV (unexpected end of data)",
-    ]
+    poem = "\n".join(f'line {n}, ""so to speak""' for n in range(1000))
+    (row, _) = rows = list(read_rows(source(tmp_path / "b.csv", f'text\n"{poem}"\nb\n')))
+    assert row.content.text == poem.replace('""', '"')
+    assert [row.place.number for row in rows] == [2, 1002]
     assert places(source(tmp_path / "c.tsv", "prompt\tcompletion\na, b\tc\n")) == ["2: ok"]
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ('prompt,completion\n1,"b\n2,x\n3,y\n4,said "hi"\n5,z\n', 2, 5),
+        ('prompt,completion\n1,a\n2,"b\n3,c\n', 3, 4),
+        ('prompt,"completion\n1,a\n2,b\n', 1, 3),
+    ],
+    ids=["up to another quote", "up to the end", "from the header"],
+)
+@pytest.mark.parametrize("on_bad_row", OnBadRow)
+def test_a_csv_quote_left_open_over_lines_is_an_error_with_those_lines(
+    tmp_path: Path, tiny_model_dir: Path, text: str, first: int, last: int, on_bad_row: OnBadRow
+) -> None:
+    encoder = load_encoder(tiny_model_dir, max_length=16)
+    with pytest.raises(
+        DataFileUnreadable, match=rf"a\.csv, lines {first} to {last}: .* quote .* line {first}"
+    ) as caught:
+        load_table(source(tmp_path / "a.csv", text), encoder, on_bad_row)
+    assert caught.value.facts == {"path": str(tmp_path / "a.csv"), "line": first, "last_line": last}
+
+
+def test_a_csv_quote_astray_in_one_line_spoils_no_other(tmp_path: Path) -> None:
+    assert places(source(tmp_path / "a.csv", 'text\n"a" b\nc\n"d\n')) == [
+        "2: something that is not CSV (',' expected after '\"')",
+        "3: ok",
+        "4: something that is not CSV (unexpected end of data)",
+    ]
 
 
 def test_parquet_rows_are_numbered_over_all_batches(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aft_contracts import ColumnMap
-from aft_worker.data.errors import BadRow
+from aft_worker.data.errors import BadRow, DataFileUnreadable
 from aft_worker.data.place import Place
 from aft_worker.data.sources.raw import RawRow
 
@@ -17,6 +17,9 @@ def read_csv(path: Path, columns: ColumnMap) -> Iterator[RawRow | BadRow]:
 
     Cells are text as they stand: no word such as `NA` or `null` is taken for a missing value. Only a weight becomes a
     number, and an empty cell of an id, a weight or a conversation is a missing one.
+
+    Raises:
+        DataFileUnreadable: a quote that was left open took several lines, which cannot be told apart into rows.
     """
     with path.open("rb") as lines:
         # Bytes that are not UTF-8 survive as surrogates, so that they spoil their own row and no other.
@@ -42,9 +45,21 @@ def _records(path: Path, table: Any) -> Iterator[tuple[Place, list[str] | BadRow
         except StopIteration:
             return
         except csv.Error as error:
+            if table.line_num > place.number:
+                raise _run_together(place, table.line_num, error) from error
             cells = BadRow(place, f"something that is not CSV ({error})", "cells, quoted where they need to be")
         if cells:
             yield place, cells
+
+
+def _run_together(place: Place, last_line: int, error: csv.Error) -> DataFileUnreadable:
+    return DataFileUnreadable(
+        f"{place.path}, lines {place.number} to {last_line}: rows that cannot be told apart ({error}); look for a "
+        f"quote left open from line {place.number} on, and close it; one that belongs to a cell's text is doubled.",
+        path=place.path,
+        line=place.number,
+        last_line=last_line,
+    )
 
 
 def _row(place: Place, header: list[str], cells: list[str], columns: ColumnMap) -> RawRow | BadRow:
