@@ -7,8 +7,8 @@ import pytest
 from benchmarks.checkpoint_tables import LARGEST, sizes_mb
 
 pytestmark = pytest.mark.anyio
-WINDOWS = 1600
-"""Eight vacuums' worth."""
+WINDOWS = 2400
+"""Four vacuums' worth: one comes every 25 prunes, a prune every 24 windows."""
 VACUUM_MB = 0.7
 """What is left behind between two vacuums. One may pass by: it does not wait where Postgres's own is at work."""
 

@@ -2,17 +2,20 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.processes import ENDED
-from tests.chaos.course import answer_open_reviews, submit
-from tests.chaos.disturbances import ON_THE_WIRE, Disturbance, Kind, Moment, Store
+from tests.acceptance.processes import ENDED, Service
+from tests.chaos.course import Courses, answer_open_reviews, submit
+from tests.chaos.disturbances import ON_THE_WIRE, Deed, Disturbance, Kind, Moment, Store
 from tests.chaos.facts import Facts, gather, make_notifications_due, pending_notifications
+from tests.chaos.interruptions import Interruptions
 from tests.chaos.own_exit import OwnExit
-from tests.chaos.system import System, freeze, processes_of, system, thaw
+from tests.chaos.postgres import Postgres
+from tests.chaos.system import System, freeze, has_been_killed, is_frozen, processes_of, system, thaw
 
 LEASE_S = 2.0
 FAILURES = {"window_failed", "job_failed"}
@@ -21,6 +24,10 @@ PATIENCE_S = 10.0
 RUN_WITHIN_S = 240.0
 """How long a run may take once nothing is disturbed any more."""
 DELIVERED_WITHIN_S = 60.0
+DISK_FELT_WITHIN_S = 60.0
+"""How long the disk stays full for an attempt to fail of it."""
+MET_WITHIN_S = 180.0
+"""How long runs go on after the last disturbance for faults that have met nothing yet."""
 LOOK_EVERY_S = 0.03
 
 
@@ -29,6 +36,8 @@ class Outcome:
     """What is left after a schedule."""
 
     runs: tuple[Facts, ...]
+    interrupted: tuple[Facts, ...]
+    """Runs that people paused."""
     logs: tuple[str, ...]
     """What the APIs printed."""
     own_exits: tuple[OwnExit, ...]
@@ -36,9 +45,8 @@ class Outcome:
     """Processes that are still there after everything was stopped."""
     disk: str
     """What the worker wrote on."""
-    faults_met: tuple[Kind, ...]
-    """Faults on the wire that met a request."""
-    deliveries_refused: int
+    met: Counter[Deed]
+    """What was done and met something, and how often."""
     seconds: float
 
 
@@ -48,10 +56,12 @@ class Chaos:
 
     system: System
     spec: dict[str, Any]
+    interruptions: Interruptions
     say: Callable[[str], None]
     run_ids: list[str] = field(default_factory=list)
     goes_on: bool = False
     """Whether another run is begun when the last one has ended."""
+    _met: Counter[Deed] = field(default_factory=Counter)
 
     @property
     def run_id(self) -> str:
@@ -70,14 +80,25 @@ class Chaos:
             self._look_for(told.after_s)
             self.say(f"{number}/{len(disturbances)} run {len(self.run_ids)}: {told}")
             self._do(told)
+        until = time.monotonic() + MET_WITHIN_S
+        while (self.system.proxy.waits or self.system.receiver.deaf_for) and time.monotonic() < until:
+            make_notifications_due(self.system)
+            self._look_for(0.2)
         self.goes_on = False
+
+    @property
+    def met(self) -> Counter[Deed]:
+        """What was done and met something."""
+        refused = Counter({(Kind.DEAF_RECEIVER, ""): self.system.receiver.refused})
+        return self._met + self.system.proxy.met + refused
 
     def finish(self) -> None:
         """Wait until every run has ended and every message has left."""
         self.system.wait_well()
         deadline = time.monotonic() + RUN_WITHIN_S
-        while not all(self._has_ended(run_id) for run_id in self.run_ids):
-            assert time.monotonic() < deadline, f"{self.run_ids} do not all end:\n{self._logs()}"
+        begun = [*self.run_ids, *self.interruptions.run_ids]
+        while not all(self._has_ended(run_id) for run_id in begun):
+            assert time.monotonic() < deadline, f"{begun} do not all end:\n{self._logs()}"
             self._look_for(0.1)
         deadline = time.monotonic() + DELIVERED_WITHIN_S
         while pending_notifications(self.system):
@@ -91,6 +112,7 @@ class Chaos:
         while True:
             self.system.restart_what_ended()
             answer_open_reviews(self.system)
+            self.interruptions.go_on()
             if self.goes_on and self._has_ended(self.run_id):
                 self.begin_run()
             if time.monotonic() >= until:
@@ -122,47 +144,60 @@ class Chaos:
         api, worker, store = self.system.apis[told.replica], self.system.worker, self.system.postgres
         match told.kind:
             case Kind.KILL_API:
-                self._away(told.lasts_s, [api.kill], [api.start])
+                self._kill(told, [api])
             case Kind.KILL_WORKER:
-                self._away(told.lasts_s, [worker.kill], [worker.start])
+                self._kill(told, [worker])
             case Kind.KILL_BOTH:
-                self._away(told.lasts_s, [api.kill, worker.kill], [api.start, worker.start])
+                self._kill(told, [api, worker])
             case Kind.KILL_POSTGRES:
                 assert store is not None
-                self._away(told.lasts_s, [store.kill], [store.start])
+                self._kill(told, [store])
             case Kind.FREEZE_API:
-                self._away(told.lasts_s, [lambda: freeze(api)], [lambda: thaw(api)])
+                self._freeze(told, api)
             case Kind.FREEZE_WORKER:
-                self._away(told.lasts_s, [lambda: freeze(worker)], [lambda: thaw(worker)])
+                self._freeze(told, worker)
             case Kind.FULL_DISK:
                 self._fill_disk(told)
             case Kind.DEAF_RECEIVER:
-                self.system.receiver.deaf_for = told.times
+                self.system.receiver.deaf_for += told.times
             case kind:
                 assert kind in ON_THE_WIRE
                 self.system.proxy.tell(told)
 
-    def _away(self, seconds: float, end: list[Callable[[], None]], begin: list[Callable[[], None]]) -> None:
-        for deed in end:
-            deed()
-        time.sleep(seconds)
-        for deed in begin:
-            deed()
+    def _kill(self, told: Disturbance, doomed: Sequence[Service | Postgres]) -> None:
+        for one in doomed:
+            one.kill()
+        self._met[told.deed] += all(has_been_killed(one) for one in doomed)
+        time.sleep(told.lasts_s)
+        for one in doomed:
+            one.start()
+
+    def _freeze(self, told: Disturbance, service: Service) -> None:
+        freeze(service)
+        time.sleep(told.lasts_s)
+        self._met[told.deed] += is_frozen(service)
+        thaw(service)
 
     def _fill_disk(self, told: Disturbance) -> None:
-        """The disk is full until an attempt has failed for it, at most for as long as told."""
-        failed = self._failed_attempts()
+        """The disk is full until an attempt has failed of it."""
+        since = len(self.run_ids) - 1
+        failed = self._failed_of_disk(since)
         self.system.disk.fill(told.room_bytes)
-        until = time.monotonic() + told.lasts_s
-        while time.monotonic() < until and self._failed_attempts() <= failed:
+        until = time.monotonic() + DISK_FELT_WITHIN_S
+        while time.monotonic() < until and self._failed_of_disk(since) <= failed:
             self._look_for(LOOK_EVERY_S)
+        self._met[told.deed] += self._failed_of_disk(since) > failed
         self.system.disk.free()
 
-    def _failed_attempts(self) -> int:
-        response = self.system.ask_once("GET", f"/runs/{self.run_id}/events", params={"limit": 1000})
-        events = response.json()["events"] if response is not None and response.status_code == 200 else []
-        # A window that a killed worker lost is another disturbance's doing.
-        return sum(event["kind"] in FAILURES and event["details"]["code"] != "job_lost" for event in events)
+    def _failed_of_disk(self, since: int) -> int:
+        """Attempts of the newest runs, from number `since` on."""
+        return sum(self._failures_of_disk(run_id) for run_id in self.run_ids[since:])
+
+    def _failures_of_disk(self, run_id: str) -> int:
+        response = self.system.ask("GET", f"/runs/{run_id}/events", params={"limit": 1000})
+        assert response.status_code == 200, response.text
+        codes = (event["details"]["code"] for event in response.json()["events"] if event["kind"] in FAILURES)
+        return sum(code == "storage_failed" for code in codes)
 
     def _logs(self) -> str:
         services = (*self.system.apis, self.system.worker)
@@ -182,30 +217,34 @@ def _is(moment: Moment, now: dict[str, Any], before: dict[str, Any] | None) -> b
 def chaos(
     folder: Path,
     compiled: Path,
-    spec: dict[str, Any],
+    courses: Courses,
     disturbances: tuple[Disturbance, ...],
     store: Store,
     *,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> Outcome:
-    """Runs of `spec` on a system in `folder`, disturbed: at least one, and as many as the schedule lasts."""
+    """Runs on a system in `folder`, disturbed, as many as the schedule lasts; one of each course where it is empty."""
     began = time.monotonic()
     with system(folder, compiled, store, lease_s=LEASE_S, replicas=2 if store is Store.POSTGRES else 1) as whole:
         whole.start()
-        disturbed = Chaos(system=whole, spec=spec, say=say)
+        interruptions = Interruptions(system=whole, spec=courses.interrupted, ended=frozenset(ENDED))
+        disturbed = Chaos(system=whole, spec=courses.asking, interruptions=interruptions, say=say)
         disturbed.begin_run()
+        if not disturbances:
+            interruptions.begin_run()
         disturbed.carry_out(disturbances)
         disturbed.finish()
         runs = tuple(gather(whole, run_id) for run_id in disturbed.run_ids)
+        interrupted = tuple(gather(whole, run_id) for run_id in interruptions.run_ids)
         whole.stop()
         server = None if whole.postgres is None else whole.postgres.server.pgdata
     return Outcome(
         runs=runs,
+        interrupted=interrupted,
         logs=tuple(api.log.read_text() for api in whole.apis),
         own_exits=tuple(whole.own_exits),
         orphans=tuple(processes_of(folder, *([server] if server else []))),
         disk=whole.disk.name,
-        faults_met=tuple(whole.proxy.done),
-        deliveries_refused=whole.receiver.refused,
+        met=disturbed.met,
         seconds=time.monotonic() - began,
     )

@@ -1,6 +1,7 @@
-"""The run that is disturbed: a tiny model, one poisoned row, a question to a human and its one answer."""
+"""The runs that are disturbed: a tiny model, one poisoned row, a question to a human and its one answer."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from tests.chaos.system import System
 
 POISONED = "row-060"
 """Drawn at step 16, by the plan of seed 7."""
+INTERRUPTED_STEPS = 200
 OVERFLOWS = 3e38
 """A finite number in JSON; times a loss it is infinite in float32."""
 
@@ -30,6 +32,32 @@ def spec_of(folder: Path, model: Path, *, steps: int, window_steps: int) -> dict
         "repair": {"max_attempts_per_incident": 0},
         "seed": 7,
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Courses:
+    """The specs of a schedule's two runs."""
+
+    asking: dict[str, Any]
+    """It asks a human about its poisoned row."""
+    interrupted: dict[str, Any]
+    """It learns too slowly for an anomaly, and its one window is long enough to be cancelled."""
+
+
+def courses_in(folder: Path, model: Path, *, steps: int, window_steps: int) -> Courses:
+    """Both, on rows that lie in `folder`; `steps` and `window_steps` are the asking one's."""
+    asking = spec_of(folder / "asking", model, steps=steps, window_steps=window_steps)
+    clean = write_rows(folder / "clean.jsonl", rows(96))
+    return Courses(
+        asking=asking,
+        interrupted={
+            **asking,
+            "name": "interrupted",
+            "data": {**asking["data"], "domains": {"plain": {"path": str(clean)}}},
+            "optim": {**asking["optim"], "steps": INTERRUPTED_STEPS, "learning_rate": 1e-4},
+            "window": {"steps": INTERRUPTED_STEPS},
+        },
+    )
 
 
 def submit(system: System, spec: dict[str, Any], key: str) -> str:

@@ -17,11 +17,21 @@ def succeeded(found: Facts, undisturbed: Facts) -> list[str]:
 
 def windows_committed_once_in_order(found: Facts, undisturbed: Facts) -> list[str]:
     """Every window is committed, once, in order, without a gap, and the same ones as in the undisturbed run."""
+    wrong = windows_follow_each_other(found, undisturbed)
+    if [_place(window) for window in found.windows] != [_place(window) for window in undisturbed.windows]:
+        wrong.append(f"(generation, start, end) differ: {[_place(window) for window in found.windows]}")
+    return wrong
+
+
+def windows_follow_each_other(found: Facts, undisturbed: Facts) -> list[str]:
+    """Every window is committed, once, in order, without a gap, wherever they end."""
     wrong = [f"window {window.index} is {window.status}" for window in found.windows if window.status != "committed"]
     indices = [window.index for window in found.windows]
     if indices != list(range(len(indices))):
         wrong.append(f"the windows' indices are {indices}")
-    places = Counter((window.generation, window.start_step) for window in found.windows)
+    # One that is cancelled before its first step trains nothing.
+    trained = [window for window in found.windows if window.end_step != window.start_step]
+    places = Counter((window.generation, window.start_step) for window in trained)
     wrong += [
         f"generation {place[0]} has {count} windows from step {place[1]}"
         for place, count in places.items()
@@ -32,8 +42,15 @@ def windows_committed_once_in_order(found: Facts, undisturbed: Facts) -> list[st
             wrong.append(f"window {after.index} begins at step {after.start_step}, not {before.end_step}")
         if after.generation < before.generation:
             wrong.append(f"window {after.index} is of an older generation than the one before it")
-    if [_place(window) for window in found.windows] != [_place(window) for window in undisturbed.windows]:
-        wrong.append(f"(generation, start, end) differ: {[_place(window) for window in found.windows]}")
+    return wrong
+
+
+def ends_in_the_same_state(found: Facts, undisturbed: Facts) -> list[str]:
+    """However often it was interrupted, the last state is that of the uninterrupted run, bit for bit."""
+    last, expected = ((run.windows[-1].end_step, run.windows[-1].state_digest) for run in (found, undisturbed))
+    wrong = [] if last == expected and last[1] else [f"it ends with {last}, not {expected}"]
+    if not found.adapter or found.adapter != undisturbed.adapter:
+        wrong.append(f"the exported weights differ ({len(found.adapter)} bytes)")
     return wrong
 
 
@@ -83,11 +100,21 @@ INVARIANTS: tuple[Invariant, ...] = (
 )
 
 
-def violations(found: Facts, undisturbed: Facts) -> list[str]:
+OF_THE_INTERRUPTED: tuple[Invariant, ...] = (
+    succeeded,
+    windows_follow_each_other,
+    ends_in_the_same_state,
+    no_review_asked_twice,
+    no_notification_lost,
+)
+"""For a run that people paused: its windows end elsewhere, and nothing else differs."""
+
+
+def violations(found: Facts, undisturbed: Facts, *, invariants: Sequence[Invariant] = INVARIANTS) -> list[str]:
     """All that is wrong with a run."""
     return [
         f"{found.run_id}: {invariant.__name__}: {wrong}"
-        for invariant in INVARIANTS
+        for invariant in invariants
         for wrong in invariant(found, undisturbed)
     ]
 

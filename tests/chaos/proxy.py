@@ -2,13 +2,17 @@
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from tests.chaos.disturbances import Disturbance, Kind
+from tests.chaos.disturbances import Deed, Disturbance, Kind
 
 LONGEST_WAIT_S = 30.0
+AGAIN_S = 0.2
+"""Pause before a late repetition is tried again while the worker is away."""
+NO_ANSWER = (OSError, asyncio.IncompleteReadError, TimeoutError)
 
 
 @dataclass(kw_only=True)
@@ -17,6 +21,9 @@ class Fault:
 
     told: Disturbance
     left: int
+    """How many requests it is still to be done to."""
+    met: int = 0
+    """How many it was done to, to the end."""
 
 
 @dataclass(kw_only=True)
@@ -27,43 +34,65 @@ class Proxy:
     port: int = 0
     carried: int = 0
     """Requests that went through."""
-    done: list[Kind] = field(default_factory=list)
-    """Faults that met a request."""
     _faults: list[Fault] = field(default_factory=list)
     _late: set[asyncio.Task[None]] = field(default_factory=set)
 
     def tell(self, disturbance: Disturbance) -> None:
-        """Spoil the next requests that the disturbance is meant for."""
+        """Spoil the next requests that the disturbance is meant for, whenever they come."""
         self._faults.append(Fault(told=disturbance, left=disturbance.times))
+
+    @property
+    def met(self) -> Counter[Deed]:
+        """What was done, and how often."""
+        count: Counter[Deed] = Counter()
+        for fault in self._faults:
+            count[fault.told.deed] += fault.met
+        return +count
+
+    @property
+    def waits(self) -> bool:
+        """Whether a fault has not been done as often as it was told, or is on its way."""
+        return any(fault.met < fault.told.times for fault in self._faults)
+
+    def waits_for(self, method: str) -> bool:
+        """Whether a fault is yet to meet a request of that kind."""
+        return any(fault.left > 0 and fault.told.method == method for fault in self._faults)
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection: a request, its answer, and the end."""
         try:
             request = await _message(reader)
-            answer = await self._spoilt(self._fault_for(request), request) if request else b""
+            answer = await self._answer(request) if request else b""
             writer.write(answer)
             await writer.drain()
-        except (OSError, asyncio.IncompleteReadError, TimeoutError):
+        except NO_ANSWER:
             pass  # as a broken connection looks from the other side: no answer
         finally:
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
 
-    def _fault_for(self, request: bytes) -> Disturbance | None:
-        method = request.split(b" ", 1)[0].decode()
-        for fault in self._faults:
-            if fault.told.method == method:
-                fault.left -= 1
-                if fault.left <= 0:
-                    self._faults.remove(fault)
-                self.done.append(fault.told.kind)
-                return fault.told
-        return None
+    async def _answer(self, request: bytes) -> bytes:
+        """What the API gets to see; a fault that finds the worker away waits for the next request."""
+        fault = next((fault for fault in self._faults if fault.left > 0 and _is_meant(fault.told, request)), None)
+        if fault is None:
+            return await self._ask(request)
+        fault.left -= 1
+        try:
+            answer = await self._spoilt(fault.told.kind, fault.told.lasts_s, request)
+        except NO_ANSWER:
+            fault.left += 1
+            raise
+        if fault.told.kind is Kind.LATE_DUPLICATE:
+            later = asyncio.create_task(self._ask_later(fault, request))
+            self._late.add(later)
+            later.add_done_callback(self._late.discard)
+        else:
+            fault.met += 1
+        return answer
 
-    async def _spoilt(self, told: Disturbance | None, request: bytes) -> bytes:
-        """What the API gets to see."""
-        match told.kind if told else None:
+    async def _spoilt(self, kind: Kind, lasts_s: float, request: bytes) -> bytes:
+        match kind:
             case Kind.DROP_REQUEST:
                 return b""
             case Kind.DROP_RESPONSE:
@@ -72,23 +101,22 @@ class Proxy:
             case Kind.DUPLICATE:
                 first, _ = await asyncio.gather(self._ask(request), self._ask(request))
                 return first
-            case Kind.LATE_DUPLICATE:
-                assert told is not None
-                later = asyncio.create_task(self._ask_later(request, told.lasts_s))
-                self._late.add(later)
-                later.add_done_callback(self._late.discard)
             case Kind.DELAY:
-                assert told is not None
-                await asyncio.sleep(told.lasts_s)
+                await asyncio.sleep(lasts_s)
             case Kind.TRUNCATE:
-                answer = await self._ask(request)
-                return answer[: answer.find(b"\r\n\r\n") + 4 + (len(answer) - answer.find(b"\r\n\r\n")) // 2]
+                return _cut(await self._ask(request))
         return await self._ask(request)
 
-    async def _ask_later(self, request: bytes, after_s: float) -> None:
-        await asyncio.sleep(after_s)
-        with suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
-            await self._ask(request)
+    async def _ask_later(self, fault: Fault, request: bytes) -> None:
+        await asyncio.sleep(fault.told.lasts_s)
+        while True:
+            try:
+                await self._ask(request)
+            except NO_ANSWER:
+                await asyncio.sleep(AGAIN_S)
+            else:
+                fault.met += 1
+                return
 
     async def _ask(self, request: bytes) -> bytes:
         """The worker's answer, whole."""
@@ -100,8 +128,23 @@ class Proxy:
                 answer = await _message(reader)
             finally:
                 writer.close()
+        if not answer:
+            raise ConnectionResetError("The worker hung up.")
         self.carried += 1
         return answer
+
+
+def _is_meant(told: Disturbance, request: bytes) -> bool:
+    method, path, _ = request.split(b" ", 2)
+    if method != told.method.encode():
+        return False
+    return method != b"POST" or path.partition(b"?")[0].endswith(b"/cancel")
+
+
+def _cut(answer: bytes) -> bytes:
+    """Half of the body; of an answer without one, half of the head."""
+    body = answer.find(b"\r\n\r\n") + 4
+    return answer[: (body + len(answer)) // 2] if len(answer) > body else answer[: body // 2]
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:

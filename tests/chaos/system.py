@@ -109,6 +109,17 @@ def thaw(service: Service) -> None:
         service.process.send_signal(signal.SIGCONT)
 
 
+def is_frozen(service: Service) -> bool:
+    """Whether it is there and does nothing."""
+    assert service.process is not None
+    return service.process.poll() is None and psutil.Process(service.process.pid).status() == psutil.STATUS_STOPPED
+
+
+def has_been_killed(doomed: Service | Postgres) -> bool:
+    """Whether it was alive until SIGKILL; Postgres looks for itself."""
+    return isinstance(doomed, Postgres) or (doomed.process is not None and doomed.process.poll() == -signal.SIGKILL)
+
+
 def processes_of(*folders: Path) -> list[str]:
     """Processes that were started on one of these folders and are still there."""
     return [

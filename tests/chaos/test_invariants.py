@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.facts import Facts, Window
-from tests.chaos.invariants import INVARIANTS, errors_nobody_foresaw, exits_nobody_foresaw, violations
+from tests.chaos.invariants import (
+    INVARIANTS,
+    OF_THE_INTERRUPTED,
+    errors_nobody_foresaw,
+    exits_nobody_foresaw,
+    violations,
+)
 from tests.chaos.own_exit import OwnExit
 from tests.chaos.system import processes_of
 
@@ -82,6 +88,27 @@ def test_what_is_broken_is_seen(case: str) -> None:
 def test_every_invariant_can_fail() -> None:
     failed = {invariant for broken, _ in BROKEN.values() for invariant in INVARIANTS if invariant(broken, GOOD)}
     assert failed == set(INVARIANTS)
+
+
+CALM = replace(GOOD, windows=(replace(FIRST, end_step=12, state_digest="b"),), reviews=(), review_events=())
+INTERRUPTED = replace(CALM, windows=(FIRST, replace(FIRST, index=1, start_step=6), replace(SECOND, index=2)))
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (INTERRUPTED, ""),
+        (replace(INTERRUPTED, windows=(FIRST, replace(SECOND, start_step=7))), "begins at step 7, not 6"),
+        (replace(INTERRUPTED, windows=(FIRST, replace(SECOND, state_digest="c"))), "ends with (12, 'c')"),
+        (replace(INTERRUPTED, windows=(FIRST,)), "ends with (6, 'a')"),
+        (replace(INTERRUPTED, adapter=b"weightz"), "exported weights differ"),
+        (replace(INTERRUPTED, reviews=GOOD.reviews), "asked_twice: the reviews are"),
+    ],
+)
+def test_an_interrupted_runs_windows_end_elsewhere_and_nothing_else_differs(found: Facts, words: str) -> None:
+    said = "\n".join(violations(found, CALM, invariants=OF_THE_INTERRUPTED))
+    assert words in said
+    assert bool(words) == bool(said)
 
 
 def test_a_process_that_is_left_is_found_until_it_ends(tmp_path: Path) -> None:

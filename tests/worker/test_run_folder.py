@@ -1,7 +1,10 @@
 """The fence of a run's folder: it only rises, and whoever holds an older token may not write."""
 
+import fcntl
 import multiprocessing
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,30 @@ def test_fence_never_sinks_when_workers_on_one_root_admit_at_once(tmp_path: Path
         process.join()
     assert seen == sorted(seen)
     assert (tmp_path / "r" / "fence").read_text() == "199"
+
+
+def test_a_worker_that_is_frozen_while_it_admits_holds_up_nobody_for_long(tmp_path: Path) -> None:
+    RunFolder(tmp_path, "r").admit(3)
+    with (tmp_path / "r/fence.lock").open("w") as frozen:
+        fcntl.flock(frozen, fcntl.LOCK_EX)
+        began = time.monotonic()
+        with pytest.raises(StorageFailed, match=r"Nobody could be admitted to run r within 0\.2 s"):
+            RunFolder(tmp_path, "r", admit_within_s=0.2).admit(4)
+        assert 0.2 <= time.monotonic() - began < 5
+        RunFolder(tmp_path, "r").check(3)
+    RunFolder(tmp_path, "r").admit(4)
+
+
+def test_a_run_that_cannot_be_admitted_holds_up_no_other(tmp_path: Path) -> None:
+    RunFolder(tmp_path, "r").admit(3)
+    with (tmp_path / "r/fence.lock").open("w") as frozen, ThreadPoolExecutor() as threads:
+        fcntl.flock(frozen, fcntl.LOCK_EX)
+        stuck = threads.submit(RunFolder(tmp_path, "r", admit_within_s=60).admit, 4)
+        RunFolder(tmp_path, "s", admit_within_s=0).admit(1)
+        assert not stuck.done()
+        fcntl.flock(frozen, fcntl.LOCK_UN)
+        stuck.result(timeout=30)
+    assert (tmp_path / "r/fence").read_text() == "4"
 
 
 def test_file_that_is_written_once_stays_as_it_is(tmp_path: Path) -> None:

@@ -179,6 +179,7 @@ def test_an_old_owner_is_refused_even_after_a_restart(make_spec: MakeSpec, tmp_p
         assert refusal(worker.delete("/runs/r", params={"fence_token": 4})) == (412, "stale_fence")
         cancel = worker.post("/windows/r:0:0/cancel", params={"fence_token": 4})
         assert refusal(cancel) == (412, "stale_fence")
+        assert refusal(worker.post("/windows/r:0:0/cancel")) == (422, "invalid_request")
 
 
 def test_slots_are_counted_and_released(make_spec: MakeSpec, tmp_path: Path) -> None:
@@ -279,13 +280,13 @@ def test_a_cancelled_window_ends_early_with_its_result(worker: httpx.Client, mak
     load(worker, make_spec())
     put(worker, window(steps=40))
     worker.get("/windows/r:0:0", params={"wait_s": 60})
-    assert worker.post("/windows/r:0:0/cancel").status_code == 202
+    assert worker.post("/windows/r:0:0/cancel", params={"fence_token": 1}).status_code == 202
     view = ended(worker, "/windows/r:0:0")
     assert view["status"] == "cancelled"
     assert 0 < view["result"]["end_step"] < 40
     assert view["result"]["checkpoint"]["step"] == view["result"]["end_step"]
-    assert worker.post("/windows/r:0:0/cancel").json() == view
-    assert refusal(worker.post("/windows/r:0:9/cancel")) == (404, "job_not_found")
+    assert worker.post("/windows/r:0:0/cancel", params={"fence_token": 1}).json() == view
+    assert refusal(worker.post("/windows/r:0:9/cancel", params={"fence_token": 1})) == (404, "job_not_found")
 
 
 def test_a_cancellation_outlives_a_restart(make_spec: MakeSpec, tmp_path: Path) -> None:
@@ -294,7 +295,7 @@ def test_a_cancellation_outlives_a_restart(make_spec: MakeSpec, tmp_path: Path) 
         put(worker, window(steps=3))
         first = ended(worker, "/windows/r:0:0")
         put(worker, window(3, 37, index=1))
-        answer = worker.post("/windows/r:0:1/cancel")
+        answer = worker.post("/windows/r:0:1/cancel", params={"fence_token": 1})
         assert answer.json()["status"] in {"accepted", "running"}
         file = tmp_path / "root/r/jobs/windows/r%3A0%3A1.json"
         accepted = file.read_text()

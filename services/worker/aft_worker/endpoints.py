@@ -158,7 +158,7 @@ async def get_window(window_id: str, worker: At, wait_s: WaitS = 0.0, after_step
 
 
 @router.post("/windows/{window_id}/cancel", response_model=JobView[WindowResult])
-def cancel_window(window_id: str, worker: At, fence_token: FenceToken | None = None) -> Response:
+def cancel_window(window_id: str, worker: At, fence_token: FenceToken) -> Response:
     """Stops a window after its current step; what was trained is kept."""
     return _json(worker.jobs.cancel(WINDOWS, window_id, fence_token), 202)
 

@@ -8,12 +8,12 @@ import structlog
 
 from aft_contracts import ENDED, JobRequest, JobStatus, JobView
 from aft_worker.control import WorkerStopping
-from aft_worker.errors import StorageFailed
 from aft_worker.job import Job, JobChanged
 from aft_worker.job_kinds import JobKind
 from aft_worker.job_store import JobStore, StoredJob, stored_type
 from aft_worker.problems import problem_of
 from aft_worker.refusals import InvalidId, JobNotFound, RunNotLoaded, SpecConflict, StaleFence
+from aft_worker.run_folder import RunFolder
 from aft_worker.runs import HeldRun, Runs
 from aft_worker.training_thread import Task, TrainingThread
 
@@ -38,8 +38,9 @@ class Jobs:
         run_id = request.spec.run_id
         if getattr(request.spec, kind.id_field) != job_id:
             raise InvalidId(f"{kind.id_field} in the body is not {job_id!r}, the id in the address.")
+        self._runs.admit(run_id, request.fence_token)  # may wait for another worker, and the other runs' jobs must not
         with self._lock:
-            self._runs.admit(run_id, request.fence_token)
+            self._refuse_older(run_id, request.fence_token)
             known = self._known(kind, job_id, run_id)
             if known is not None and known.view.spec_hash != request.spec_hash:
                 raise SpecConflict(f"{job_id} was accepted with another spec; a changed spec needs a new id.")
@@ -75,15 +76,14 @@ class Jobs:
         job = self._active.get((kind.name, job_id))
         return job is None or job.is_due(after_step)
 
-    def cancel(self, kind: JobKind, job_id: str, fence_token: int | None) -> JobView[Any]:
+    def cancel(self, kind: JobKind, job_id: str, fence_token: int) -> JobView[Any]:
         """Asks a job to stop after its current step; one that has ended stays as it is."""
         with self._lock:
-            known = self._known(kind, job_id)
-            if known is None:
-                raise JobNotFound(f"No job {job_id} among the {kind.name}; nothing to cancel.", job_id=job_id)
-            run_id = known.request.spec.run_id
-            if fence_token is not None:
-                self._runs.admit(run_id, fence_token)
+            run_id = self._to_cancel(kind, job_id).request.spec.run_id
+        self._runs.admit(run_id, fence_token)
+        with self._lock:
+            self._refuse_older(run_id, fence_token)
+            known = self._to_cancel(kind, job_id)
             if known.view.status not in ENDED:
                 self._store.write(kind, run_id, known.model_copy(update={"cancel_requested": True}))
                 if job := self._active.get((kind.name, job_id)):
@@ -97,6 +97,16 @@ class Jobs:
             for job in self._active.values():
                 if job.spec.run_id == run_id:
                     job.is_dropped = True
+
+    def _refuse_older(self, run_id: str, fence_token: int) -> None:
+        """Somebody with a newer lease may have come between being admitted and having the lock."""
+        RunFolder(self._runs.root, run_id).check(fence_token)
+
+    def _to_cancel(self, kind: JobKind, job_id: str) -> StoredJob[Any, Any]:
+        known = self._known(kind, job_id)
+        if known is None:
+            raise JobNotFound(f"No job {job_id} among the {kind.name}; nothing to cancel.", job_id=job_id)
+        return known
 
     def _stands(self, kind: JobKind, view: JobView[Any]) -> bool:
         """Whether a known job is not to be done again: it is under way, or something came of it."""
@@ -157,13 +167,11 @@ class Jobs:
     def _settle(self, job: Job, accepted: StoredJob[Any, Any], held: HeldRun, outcome: Future[Any]) -> None:
         """Ends a job as its future did; nothing may escape, for a future swallows what its callbacks raise."""
         try:
-            result = outcome.result()
+            self._succeed(job, accepted, held, outcome.result())
         except (WorkerStopping, CancelledError):
             self._drop(job)
         except Exception as error:  # noqa: BLE001 - logged where it happened; here it becomes the job's problem
             self._failed(job, accepted, held, error)
-        else:
-            self._succeed(job, accepted, held, result)
 
     def _succeed(self, job: Job, accepted: StoredJob[Any, Any], held: HeldRun, result: Any) -> None:
         self._end(job, accepted, held, status=job.kind.ends_as(job.spec, result), result=result)
@@ -189,7 +197,7 @@ class Jobs:
             with self._lock:
                 kept = accepted.model_copy(update={"view": view, "cancel_requested": job.cancel_requested})
                 self._store.write(job.kind, job.spec.run_id, kept)
-        except (OSError, StorageFailed) as error:
+        except Exception as error:  # whatever it is: nobody else would tell that the job has come to an end
             log.exception("job_not_stored", kind=job.kind.name, job_id=view.job_id)
             job.ended(JobStatus.FAILED, problem=problem_of(error))
             return

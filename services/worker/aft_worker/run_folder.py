@@ -2,10 +2,12 @@
 
 import fcntl
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from typing import IO
 
 from aft_contracts import RunLoad
 from aft_worker.durable import write_durably
@@ -14,14 +16,18 @@ from aft_worker.refusals import InvalidId, StaleFence
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
-_ADMITTING = Lock()
-"""Requests come on many threads, and the mark must never sink between one's reading and its writing."""
+ADMIT_WITHIN_S = 5.0
+"""How long others may keep a run's lock; admitting takes milliseconds, unless the process that does it is frozen."""
+_LOOK_EVERY_S = 0.01
+
+_ADMITTING: dict[Path, Lock] = {}
+"""One lock a run for the threads here: where `flock` is emulated, as on NFS, it keeps out other processes only."""
 
 
 class RunFolder:
     """The folder of one run: its checkpoints, jobs and artifacts, its spec, and its fence."""
 
-    def __init__(self, root: Path, run_id: str) -> None:
+    def __init__(self, root: Path, run_id: str, *, admit_within_s: float = ADMIT_WITHIN_S) -> None:
         # The id becomes a folder's name, so it must not lead anywhere else.
         if not _RUN_ID.fullmatch(run_id):
             raise InvalidId(
@@ -29,6 +35,7 @@ class RunFolder:
                 "beginning with a letter or digit."
             )
         self.run_id, self.path = run_id, root / run_id
+        self._admit_within_s = admit_within_s
 
     @property
     def checkpoints(self) -> Path:
@@ -40,9 +47,9 @@ class RunFolder:
 
         Raises:
             StaleFence: a newer lease has been seen.
-            StorageFailed: nobody can tell.
+            StorageFailed: nobody can tell, or another worker has been admitting for too long.
         """
-        with _ADMITTING, self._alone():
+        with self._alone():
             highest = self._highest()
             if fence_token < highest:
                 raise self._stale(fence_token, highest)
@@ -95,8 +102,41 @@ class RunFolder:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other workers on the same root from admitting meanwhile."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "fence.lock").open("w") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            yield
+        """Keep other threads, and other workers on the same root, from admitting meanwhile.
+
+        The mark must never sink between one's reading and its writing.
+        """
+        deadline_s = time.monotonic() + self._admit_within_s
+        here = _ADMITTING.setdefault(self.path, Lock())
+        if not here.acquire(timeout=self._admit_within_s):
+            raise self._kept_out()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self._fence_lock.open("w") as held:
+                # Polled, not waited for: a worker that is frozen here keeps its lock for as long as that lasts.
+                while not _is_taken(held):
+                    if time.monotonic() >= deadline_s:
+                        raise self._kept_out()
+                    time.sleep(_LOOK_EVERY_S)
+                yield
+        finally:
+            here.release()
+
+    @property
+    def _fence_lock(self) -> Path:
+        return self.path / "fence.lock"
+
+    def _kept_out(self) -> StorageFailed:
+        return StorageFailed(
+            f"Nobody could be admitted to run {self.run_id} within {self._admit_within_s:g} s: another worker on this "
+            f"root, or a thread of this one, holds {self._fence_lock}. Is one frozen? End it; it is tried again.",
+            run_id=self.run_id,
+        )
+
+
+def _is_taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

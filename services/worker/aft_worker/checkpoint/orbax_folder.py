@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from aft_worker.durable import unfinished
 from aft_worker.train.state import TrainState
 
-_UNFINISHED = ".orbax-checkpoint-tmp"
-"""How Orbax ends the name of a folder that it has not finished writing."""
+_UNFINISHED = ("*.orbax-checkpoint-tmp*", "*.part")
+"""Names of folders that are not finished: as Orbax writes them, and as it leaves them to be given their own."""
 
 
 class OrbaxFolder:
@@ -27,8 +28,11 @@ class OrbaxFolder:
     def save(self, state: TrainState, record: dict[str, Any], *, generation: int, step: int) -> None:
         """Writes both in one commit; the step must not exist."""
         contents = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
+        place = self._place(generation, step)
+        draft = unfinished(place)  # another each time: threads of a save that failed may still write into theirs
         with _checkpointer() as checkpointer:
-            checkpointer.save(self._place(generation, step), args=contents)
+            checkpointer.save(draft, args=contents)
+        draft.rename(place)
 
     def read_record(self, *, generation: int, step: int) -> Any:
         """The record alone, without reading the state."""
@@ -52,8 +56,9 @@ class OrbaxFolder:
 
         What cannot go yet goes with a later call: after a save that failed, Orbax's threads may write a moment longer.
         """
-        for path in (self.folder / str(generation)).glob(f"*{_UNFINISHED}*"):
-            shutil.rmtree(path, ignore_errors=True)
+        for pattern in _UNFINISHED:
+            for path in (self.folder / str(generation)).glob(pattern):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _place(self, generation: int, step: int) -> Path:
         return self.folder / str(generation) / str(step)
