@@ -16,6 +16,7 @@ from aft_worker.model.mesh import make_mesh
 from aft_worker.train.gradients import Lines
 from aft_worker.train.step import StepInputs
 from examples.tiny_model import write_tiny_model
+from tests.worker.train.ways import with_moved_adapters
 
 CACHE = Path(os.environ.get("AFT_CACHE") or Path(__file__).parents[3] / ".cache") / "jax"
 
@@ -41,7 +42,7 @@ def compiled_once() -> Iterator[None]:
 
 @pytest.fixture
 def load_tiny(tmp_path: Path) -> LoadTiny:
-    """Loads a tiny model; adapters have a B that is not zero, so that A has a gradient."""
+    """Writes a tiny model and loads it; adapters have a B that is not zero unless they are to be `fresh`."""
 
     def load(
         *,
@@ -53,13 +54,7 @@ def load_tiny(tmp_path: Path) -> LoadTiny:
     ) -> LoadedModel:
         model_dir = write_tiny_model(tmp_path / "model", **config)
         model = load_model(model_dir, lora=lora, seed=0, mesh=make_mesh(), compute=compute, remat=remat)
-        if lora is None or fresh:
-            return model
-        draw = np.random.default_rng(0)
-        moved = jax.tree.map(
-            lambda leaf: leaf + np.asarray(0.05 * draw.normal(size=leaf.shape), np.float32), model.trainable
-        )
-        return replace(model, trainable=moved)
+        return model if lora is None or fresh else with_moved_adapters(model)
 
     return load
 

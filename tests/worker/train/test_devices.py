@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -14,13 +15,20 @@ import jax
 import numpy as np
 import pytest
 
-from aft_contracts import RunSpec
+from aft_contracts import ComputeType, RunSpec
+from aft_worker.train.gradients import BatchGradients
 from examples.tiny_model import write_tiny_model
 from tests.worker.conftest import write_jsonl
+from tests.worker.train.oracle import assert_agrees, vmap_grad
+from tests.worker.train.samples import packed_of, samples
+from tests.worker.train.ways import DROPPING, Way
+
+pytestmark = pytest.mark.timeout(480)  # three processes that compile for eight devices, on two cores that others use
 
 MESHES = {1: "data=8", 2: "data=4,fsdp=2", 8: "data=1,fsdp=8"}
 FORMS = {"lora": {"rank": 4}, "full": None}
 ALL_STEPS = [[0, 3], [3, 5], [5, 7]]
+COPIES = 4  # of eight samples on four lines: a line for each part on each device
 
 PROGRAM = """
 import json, sys
@@ -70,6 +78,37 @@ for job in json.loads(sys.argv[1]):
 print(json.dumps(outcomes))
 """
 
+# One batch of packed lines in two parts on each device.
+GRADIENTS_PROGRAM = """
+import json, pickle, sys
+from pathlib import Path
+import jax, numpy as np
+from aft_contracts import ComputeType, LoraSpec
+from aft_worker.model.load import load_model
+from aft_worker.model.mesh import make_mesh
+from tests.worker.train.oracle import probed
+from tests.worker.train.samples import packed_of, samples
+from tests.worker.train.ways import with_moved_adapters
+
+for job in json.loads(sys.argv[1]):
+    mesh = make_mesh(fsdp=job["fsdp"])
+    lora = job["lora"] and LoraSpec.model_validate(job["lora"])
+    model = load_model(Path(job["model"]), lora=lora, seed=0, mesh=mesh, compute=ComputeType(job["compute"]))
+    lines, _ = packed_of(samples(copies=job["copies"]))
+    figures = probed(with_moved_adapters(model) if lora else model, lines, parts=2, mesh=mesh)
+    plain = figures._replace(gradient=jax.tree.leaves(figures.gradient))
+    Path(job["out"]).write_bytes(pickle.dumps(jax.tree.map(np.asarray, plain)))
+print(json.dumps([{"devices": jax.device_count()}]))
+"""
+
+
+WAYS = {
+    "full_tied": Way(config={"tie_word_embeddings": True}),
+    "full_untied": Way(config={"tie_word_embeddings": False}),
+    "lora_dropout_untied": Way(lora=DROPPING, config={"tie_word_embeddings": False}),
+    "full_tied_bfloat16": Way(compute=ComputeType.BFLOAT16, config={"tie_word_embeddings": True}),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
@@ -83,7 +122,7 @@ class Outcomes:
     """The same, on one device again."""
 
 
-def run_jobs(devices: int, jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def run_jobs(devices: int, jobs: Sequence[Mapping[str, Any]], program: str = PROGRAM) -> list[dict[str, Any]]:
     flags = (
         f"--xla_force_host_platform_device_count={devices}",
         "--xla_backend_optimization_level=0",
@@ -98,7 +137,7 @@ def run_jobs(devices: int, jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, 
         "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
     }
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(jobs)], env=environment, capture_output=True, text=True, timeout=230
+        [sys.executable, "-c", program, json.dumps(jobs)], env=environment, capture_output=True, text=True, timeout=230
     )
     assert ran.returncode == 0, ran.stderr[-9000:]
     return list(json.loads(ran.stdout.splitlines()[-1]))
@@ -153,6 +192,38 @@ def _write_spec(root: Path, form: str) -> Path:
     path = root / f"{form}.json"
     path.write_text(spec.model_dump_json())
     return path
+
+
+@pytest.fixture(scope="module")
+def gradients(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, int], BatchGradients]:
+    """What eight devices say of one batch, by way and `fsdp`."""
+    root = tmp_path_factory.mktemp("gradients")
+    jobs = {
+        (name, fsdp): {
+            "model": str(write_tiny_model(root / name, num_hidden_layers=1, **way.config)),
+            "lora": way.lora and way.lora.model_dump(mode="json"),
+            "compute": way.compute,
+            "fsdp": fsdp,
+            "copies": COPIES,
+            "out": str(root / f"{name}-{fsdp}.pickle"),
+        }
+        for name, way in WAYS.items()
+        for fsdp in MESHES
+    }
+    assert run_jobs(8, list(jobs.values()), GRADIENTS_PROGRAM) == [{"devices": 8}]
+    return {key: pickle.loads(Path(job["out"]).read_bytes()) for key, job in jobs.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("fsdp", MESHES, ids=MESHES.values())
+def test_packed_samples_in_parts_on_eight_devices_have_the_figures_of_vmap_grad_on_one(
+    gradients: Mapping[tuple[str, int], BatchGradients], load_tiny, name: str, fsdp: int
+) -> None:
+    way, alone = WAYS[name], samples(copies=COPIES)
+    _, places = packed_of(alone)
+    expected = vmap_grad(load_tiny(**way.model), alone)
+    assert_agrees(gradients[name, fsdp], places, expected, alone, way.compute)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from aft_worker.model.mesh import make_mesh
 from aft_worker.model.probed.probe import gram_is_cheaper
 from aft_worker.train.gradients import BatchGradients, Lines, batch_gradients
 from aft_worker.train.step import StepInputs
+from tests.worker.train.oracle import relative_error
 
 LORA = LoraSpec(rank=4)
 CASES: dict[str, tuple[LoraSpec | None, dict[str, Any]]] = {
@@ -56,11 +57,6 @@ def plain_loss(model: LoadedModel, trainable: nnx.State, tokens: jax.Array, weig
     logits = nnx.merge(model.graphdef, trainable, model.frozen).logits(tokens)
     nll = optax.softmax_cross_entropy_with_integer_labels(logits[:, :-1], tokens[:, 1:])
     return (weights[:, 1:] * nll).sum() / weights[:, 1:].sum()
-
-
-def relative_error(given: Any, expected: Any) -> float:
-    given, expected = np.asarray(given), np.asarray(expected)
-    return float(np.max(np.abs(given - expected)) / np.max(np.abs(expected)))
 
 
 @pytest.mark.parametrize("case", CASES)
