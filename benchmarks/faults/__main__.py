@@ -17,8 +17,8 @@ from benchmarks.faults.outcome import as_json, publish
 from benchmarks.faults.table import comparison_of, fill, on_common_seeds
 from benchmarks.report import Report
 
-FIRST_SEED = 222
-"""Thresholds and rules were chosen on seeds below 202: published are seeds that nobody had looked at before."""
+FIRST_SEED = 242
+"""Thresholds and rules were chosen on seeds below it: published are seeds that nobody had looked at before."""
 
 
 def measure(report: Report, arguments: argparse.Namespace) -> None:
