@@ -3,6 +3,7 @@
 import hashlib
 import reprlib
 from http import HTTPStatus
+from typing import Any
 
 from aft_worker.checkpoint.store import Restored
 from aft_worker.errors import WorkerError
@@ -23,13 +24,18 @@ class Ground:
         tables = trainer.batches.tables
         told = "".join(f"{name} {tables[name].digest}\n" for name in sorted(tables))
         self.data_digest = hashlib.sha256(told.encode()).hexdigest()
-        self.architecture = trainer.model.config.facts
+        self._config = trainer.model.config
         self._weights, self._model_path = trainer.model.frozen_digest, trainer.spec.model.path
 
     @property
     def frozen_digest(self) -> str | None:
         """Of the weights that are not trained, once it is there; None where there are none."""
         return self._weights.result()
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What the model's config makes of those weights."""
+        return self._config.facts
 
     def refuse_other(self, restored: Restored) -> None:
         """Return if the checkpoint was trained on this ground; what was not kept when it was saved may be the same.
@@ -44,10 +50,10 @@ class Ground:
                 "restore the data files or start a new run.",
                 step=restored.step,
             )
-        trained = record.architecture or {}
-        if changed := [name for name in trained if trained[name] != self.architecture.get(name, trained[name])]:
+        trained, now = record.architecture or {}, self.architecture
+        if changed := self._config.changed_since(trained):
             facts = ", ".join(
-                f"{name} {reprlib.repr(trained[name])}, now {reprlib.repr(self.architecture[name])}" for name in changed
+                f"{name} {reprlib.repr(trained[name])}, now {reprlib.repr(now[name])}" for name in changed
             )
             raise ModelConfigChanged(
                 f"The checkpoint at step {restored.step} was trained with another config.json than is at "

@@ -88,8 +88,7 @@ def _config_in_float32(base_dir: Path, model: LoadedModel) -> str:
 
 def _refuse_other(raw: Mapping[str, Any], base_dir: Path, model: LoadedModel) -> None:
     # The merged weights are those of the model that was trained: under another config they would be another model.
-    now, trained = parse_config(raw).facts, model.config.facts
-    if changed := [name for name in trained if now[name] != trained[name]]:
+    if changed := parse_config(raw).changed_since(model.config.facts):
         raise ModelConfigChanged(
             f"{base_dir / 'config.json'} is no longer what the run was loaded with ({', '.join(changed)}); "
             "restore the model's files.",

@@ -1,6 +1,7 @@
 """DecoderConfig: the sizes and switches of a decoder, in one form for every family."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -95,6 +96,10 @@ class DecoderConfig:
     def facts(self) -> dict[str, Any]:
         """The fields by name, as JSON has them."""
         return dict(json.loads(json.dumps(asdict(self))))
+
+    def changed_since(self, facts: Mapping[str, Any]) -> list[str]:
+        """Fields that `facts`, of this config or of one before it, has with another value."""
+        return [name for name, now in self.facts.items() if facts.get(name, now) != now]
 
     def refuse_longer_than_positions(self, length: int) -> None:
         """Raises TextTooLong where texts of `length` tokens outrun the learned positions."""
