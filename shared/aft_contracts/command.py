@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .contract import Contract
+from .contract import Contract, Whole
 from .decision import Answer
 from .problem import Problem
 from .repair import Repair
@@ -90,7 +90,7 @@ class SetLearningRate(Contract):
     kind: Literal["set_lr"] = "set_lr"
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     """New peak learning rate; the curve keeps its shape."""
-    rewarmup_steps: int = Field(default=0, ge=0)
+    rewarmup_steps: Whole = Field(default=0, ge=0)
     """Steps over which it climbs to the new value."""
 
 
@@ -106,7 +106,7 @@ class SkipBatch(Contract):
     """Consume a step's batch without applying its update."""
 
     kind: Literal["skip_batch"] = "skip_batch"
-    step: int = Field(ge=0)
+    step: Whole = Field(ge=0)
     """The step to skip; it must not have been trained yet."""
 
 
@@ -138,7 +138,7 @@ class Rollback(Contract):
     """Go back to an earlier step, in a new generation."""
 
     kind: Literal["rollback"] = "rollback"
-    step: int = Field(ge=0)
+    step: Whole = Field(ge=0)
     """The step to go back to."""
 
 
@@ -172,7 +172,7 @@ class CommandStatus(StrEnum):
 class CommandRecord(Contract):
     """A command as the run's audit trail keeps it."""
 
-    seq: int = Field(default=0, ge=0)
+    seq: Whole = Field(default=0, ge=0)
     """Order within the whole store; grows, with gaps."""
     command_id: str
     """Its id; the sender's idempotency key where one was given."""

@@ -5,7 +5,7 @@ import json
 import math
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetPydanticSchema, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetPydanticSchema, PlainSerializer
 from pydantic_core.core_schema import (
     CoreSchema,
     custom_error_schema,
@@ -30,6 +30,19 @@ def digest_of(contract: Contract) -> str:
     """Sha256 of the contract's canonical JSON, in hex; equal contracts have equal digests."""
     canonical = json.dumps(contract.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+_WHOLE_BELOW = 2**63
+
+
+def _of_64_bits(value: int) -> int:
+    if not -_WHOLE_BELOW <= value < _WHOLE_BELOW:
+        raise ValueError("no store keeps an integer of more than 64 bits; send a smaller one")
+    return value
+
+
+Whole = Annotated[int, AfterValidator(_of_64_bits)]
+"""An integer that people write, and that a store can keep."""
 
 
 def _number_or_word(value: float) -> float | str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from .contract import Contract
+from .contract import Contract, Whole
 from .notify import NotifySpec
 from .review import OnDeadline
 from .source import SourceSpec
@@ -16,7 +16,7 @@ DomainName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
 class LoraSpec(Contract):
     """Low-rank adapters (Hu et al., 2021): y = x W + (alpha / rank) x A B, with only A and B trained."""
 
-    rank: int = Field(default=8, ge=1, le=1024)
+    rank: Whole = Field(default=8, ge=1, le=1024)
     """Inner dimension of each adapter."""
     alpha: float = Field(default=16.0, gt=0)
     """Scale numerator; the adapter's output is multiplied by alpha / rank."""
@@ -84,13 +84,13 @@ class DataSpec(Contract):
     """Training domains by name."""
     evaluation: dict[DomainName, HeldOut] = {}
     """Held-out rows by domain name, each a path or a source; each is scored on its own."""
-    max_length: int = Field(default=256, ge=8, le=131072)
+    max_length: Whole = Field(default=256, ge=8, le=131072)
     """Tokens a row; longer rows are cut."""
     on_bad_row: OnBadRow = OnBadRow.FAIL
     """Whether an unreadable row fails the run or is left out and counted."""
     packing: bool = False
     """Whether short rows share a line of `max_length` tokens; attention, positions and figures never cross them."""
-    max_packed_rows: int = Field(default=8, ge=1, le=256)
+    max_packed_rows: Whole = Field(default=8, ge=1, le=256)
     """Most rows that share a line when packing."""
 
     @model_validator(mode="after")
@@ -111,17 +111,17 @@ class RateCurve(StrEnum):
 class OptimSpec(Contract):
     """AdamW (Loshchilov & Hutter, 2019) and the length of the run."""
 
-    steps: int = Field(default=100, ge=1)
+    steps: Whole = Field(default=100, ge=1)
     """Optimizer steps of the whole run."""
-    batch_size: int = Field(default=4, ge=1)
+    batch_size: Whole = Field(default=4, ge=1)
     """Rows a step; lines of packed rows when packing."""
-    accumulation_steps: int = Field(default=1, ge=1)
+    accumulation_steps: Whole = Field(default=1, ge=1)
     """Parts that a batch is computed in, one after the other, before its one update; must divide the batch."""
     learning_rate: float = Field(default=2e-4, gt=0)
     """Peak learning rate."""
     curve: RateCurve = RateCurve.COSINE
     """Shape of the rate after warm-up; linear and cosine end at a tenth of the peak."""
-    warmup_steps: int = Field(default=10, ge=0)
+    warmup_steps: Whole = Field(default=10, ge=0)
     """Steps over which the rate climbs linearly to its peak."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled weight decay, per unit of learning rate."""
@@ -138,7 +138,7 @@ class OptimSpec(Contract):
 class WindowPolicy(Contract):
     """How the run is cut into windows."""
 
-    steps: int = Field(default=10, ge=1)
+    steps: Whole = Field(default=10, ge=1)
     """Optimizer steps a window; each window ends in a committed checkpoint."""
 
 
@@ -147,9 +147,9 @@ class DetectionSpec(Contract):
     spread, max(1.4826 * MAD, (ninth decile - median) / 1.2816) * (1 + 5 / n), for rows the upper semi-deviation
     * (1 + 5 / n), which is never below a floor."""
 
-    min_steps: int = Field(default=16, ge=4)
+    min_steps: Whole = Field(default=16, ge=4)
     """Clean steps before the batch detectors arm."""
-    history_steps: int = Field(default=64, ge=8)
+    history_steps: Whole = Field(default=64, ge=8)
     """Clean steps that the statistics look back on; more reach into the first descent, whose spread hides spikes."""
     loss_z: float = Field(default=8.0, gt=0)
     """Batch loss this far above the clean median is an anomaly, and its update is withheld. Two valid rows in another
@@ -177,11 +177,11 @@ class DetectionSpec(Contract):
     """… and this much at least the gradients': a standard deviation of what so many rows say together."""
     opposed_row_z: float = Field(default=3.0, gt=0)
     """Largest part of a row in that, so that one row, however far out, says little about all of them."""
-    opposed_min_rows: int = Field(default=4, ge=2)
+    opposed_min_rows: Whole = Field(default=4, ge=2)
     """Fewest rows that say something about their whole batch; one or two may be odd by themselves."""
     opposed_trim_z: float = Field(default=2.0, gt=0)
     """Clean steps this far out tell nothing about how far rows usually agree: damage that lasts would hide itself."""
-    min_samples: int = Field(default=48, ge=8)
+    min_samples: Whole = Field(default=48, ge=8)
     """Clean samples of a domain before its sample detector arms."""
     sample_floor_nats: float = Field(default=0.1, gt=0)
     """Smallest spread of sample losses that is believed, in nats, …"""
@@ -192,7 +192,7 @@ class DetectionSpec(Contract):
     nearest_share: float = Field(default=0.5, gt=0, le=1)
     """Share of its domain's clean samples, nearest in length, that a sample is compared with; with fewer, bad rows of
     one length would be their own norm."""
-    nearest_samples: int = Field(default=256, ge=8)
+    nearest_samples: Whole = Field(default=256, ge=8)
     """Most samples that a sample is compared with."""
     loss_floor_nats: float = Field(default=0.05, gt=0)
     """Smallest spread of the batch loss that is believed, in nats, …"""
@@ -203,15 +203,15 @@ class DetectionSpec(Contract):
     usual one is a spike, for the clip takes it."""
     trim_z: float = Field(default=6.0, gt=0)
     """Clean values this many 1.4826 * MAD above their median are left out of every spread's upper part."""
-    max_rejections: int = Field(default=8, ge=1)
+    max_rejections: Whole = Field(default=8, ge=1)
     """Updates withheld in a row before the guard accepts the new level and learns it."""
     cusum_drift: float = Field(default=0.75, ge=0)
     """CUSUM allowance k: deviations below this many standard deviations do not add up."""
     cusum_threshold: float = Field(default=8.0, gt=0)
     """CUSUM alarm level h, in standard deviations."""
-    cusum_lag: int = Field(default=48, ge=8)
+    cusum_lag: Whole = Field(default=48, ge=8)
     """Steps between the CUSUM's reference and the step it judges; a drift must not hide in its own reference."""
-    cusum_steps: int = Field(default=32, ge=8)
+    cusum_steps: Whole = Field(default=32, ge=8)
     """Clean steps in the CUSUM's reference; more reach back into the first descent, whose level and spread hide a
     rise."""
     cusum_floor_nats: float = Field(default=0.005, gt=0)
@@ -220,13 +220,13 @@ class DetectionSpec(Contract):
     """… and as a share of its median; smaller than a spike's, for a drift is made of small steps."""
     cusum_step_share: float = Field(default=0.25, gt=0, le=1)
     """Largest share of the CUSUM's alarm level that one step can add: a spike is no drift."""
-    stall_steps: int = Field(default=8, ge=2)
+    stall_steps: Whole = Field(default=8, ge=2)
     """Steps in a row without any gradient, or with exactly the same loss on other rows, that are a stall."""
     eval_z: float = Field(default=6.0, gt=0)
     """A held-out loss that rises by this much more than its usual change between two evaluations is an anomaly …"""
     eval_margin_nats: float = Field(default=0.2, gt=0)
     """… if it also stands this far above its best."""
-    eval_min_changes: int = Field(default=3, ge=2)
+    eval_min_changes: Whole = Field(default=3, ge=2)
     """Changes from one evaluation to the next before the evaluation detector arms."""
     eval_floor_nats: float = Field(default=0.05, gt=0)
     """Smallest spread of a held-out loss's changes that is believed, in nats."""
@@ -236,16 +236,16 @@ class DetectionSpec(Contract):
     """Weights that move this many times as far as they did for the same planned rate, while the recorded rate keeps to
     its plan, were moved by a rate that nobody recorded. Where `optim.beta1` is so low that a gradient within
     `grad_norm_z` times `grad_norm_floor` moves them further, that is the factor."""
-    rate_jump_steps: int = Field(default=16, ge=1)
+    rate_jump_steps: Whole = Field(default=16, ge=1)
     """Steps before a jump that say what the rate was."""
 
 
 class RepairPolicy(Contract):
     """How far aft may go on its own."""
 
-    max_attempts_per_incident: int = Field(default=2, ge=0)
+    max_attempts_per_incident: Whole = Field(default=2, ge=0)
     """Repairs of one incident before a human is asked."""
-    max_repairs_per_1000_steps: int = Field(default=20, ge=0)
+    max_repairs_per_1000_steps: Whole = Field(default=20, ge=0)
     """Repairs in any 1,000 steps before a human is asked."""
     max_blacklist_share: float = Field(default=0.05, ge=0, le=1)
     """Largest share of a domain's rows that may be blacklisted without a human."""
@@ -255,17 +255,17 @@ class RepairPolicy(Contract):
     """Factor on the learning rate when the optimisation itself is at fault."""
     clip_factor: float = Field(default=0.5, gt=0, le=1)
     """Factor on the clip norm when the optimisation itself is at fault."""
-    rewarmup_steps: int = Field(default=8, ge=0)
+    rewarmup_steps: Whole = Field(default=8, ge=0)
     """Steps over which the rate climbs again after such a repair."""
-    replay_steps: int = Field(default=4, ge=1)
+    replay_steps: Whole = Field(default=4, ge=1)
     """Most steps a causal replay trains up to and including the anomaly, for each variant."""
-    max_clusters: int = Field(default=4, ge=1)
+    max_clusters: Whole = Field(default=4, ge=1)
     """Most clusters of anomalies of one window that are replayed, the oldest first."""
-    max_alone: int = Field(default=4, ge=1)
+    max_alone: Whole = Field(default=4, ge=1)
     """Most suspects that are each tried alone at once; a larger set is bisected."""
-    max_averted_steps: int = Field(default=4, ge=0)
+    max_averted_steps: Whole = Field(default=4, ge=0)
     """Most steps with nothing but an exploding gradient, all withheld, after which the run goes on unchanged."""
-    harm_steps: int = Field(default=8, ge=1)
+    harm_steps: Whole = Field(default=8, ge=1)
     """Steps beyond the incident over which it is measured whether leaving a suspect out helps later rows."""
     harm_nats: float = Field(default=0.01, gt=0)
     """Leaving a suspect out must lower the loss of those rows by this much more than leaving ordinary rows out …"""
@@ -274,13 +274,13 @@ class RepairPolicy(Contract):
     unproven_rows: Literal["tell", "ask", "ban"] = "tell"
     """What becomes of a row that caused an alarm and was not shown to do harm: it is told of and goes on, a human is
     asked whether to ban it, or it is banned. The run never goes back for it."""
-    max_replays: int = Field(default=24, ge=2)
+    max_replays: Whole = Field(default=24, ge=2)
     """Most replays that explain one cluster of anomalies, without the look back; they bound the bisection of many
     suspects. With fewer than seven no harm is ever measured."""
-    max_replayed_steps_per_1000: int = Field(default=2000, ge=0)
+    max_replayed_steps_per_1000: Whole = Field(default=2000, ge=0)
     """Steps that replays may train in any 1,000 steps. Beyond that an incident is replayed as it was and without its
     suspects, and from an older checkpoint where that may change the verdict, and no more: no harm is measured."""
-    probation_steps: int = Field(default=10, ge=1)
+    probation_steps: Whole = Field(default=10, ge=1)
     """Healthy steps beyond the incident before a repair counts as proven; they count from where the detector that found
     it is armed again, if the repair changed rate or clip."""
 
@@ -300,7 +300,7 @@ class ReviewPolicy(Contract):
 class CurriculumSpec(Contract):
     """How the data mix answers to forgetting."""
 
-    every_windows: int = Field(default=4, ge=1)
+    every_windows: Whole = Field(default=4, ge=1)
     """Healthy windows between evaluations."""
     tolerance_nats: float = Field(default=0.05, gt=0)
     """Held-out loss may rise this far above its best before the domain's weight is raised."""
@@ -315,12 +315,12 @@ class CurriculumSpec(Contract):
 class CheckpointSpec(Contract):
     """Which checkpoints are kept."""
 
-    keep_last: int = Field(default=3, ge=3)
+    keep_last: Whole = Field(default=3, ge=3)
     """Newest checkpoints of a generation that are kept. Healing needs three: that of the last window, the one that it
     began from, from which it is replayed, and the one before, by which a damaged state is told."""
-    keep_every_steps: int = Field(default=0, ge=0)
+    keep_every_steps: Whole = Field(default=0, ge=0)
     """Checkpoints at multiples of this step are kept too; 0 keeps none for that reason."""
-    probation_steps: int = Field(default=2, ge=0)
+    probation_steps: Whole = Field(default=2, ge=0)
     """Healthy steps after a checkpoint before it may be rolled back to."""
 
 
@@ -360,7 +360,7 @@ class RunSpec(Contract):
     """Outside notifications."""
     export: ExportSpec = ExportSpec()
     """What is written at the end."""
-    priority: int = Field(default=0, ge=-1000, le=1000)
+    priority: Whole = Field(default=0, ge=-1000, le=1000)
     """Place in the queue for a worker's slot: higher goes first, equal ones by age."""
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    seed: Whole = Field(default=0, ge=0, lt=2**31)
     """Seed of the data plan and of the adapters' first values."""
