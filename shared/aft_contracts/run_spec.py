@@ -315,9 +315,10 @@ class CurriculumSpec(Contract):
 class CheckpointSpec(Contract):
     """Which checkpoints are kept."""
 
-    keep_last: Whole = Field(default=3, ge=3)
-    """Newest checkpoints of a generation that are kept. Healing needs three: that of the last window, the one that it
-    began from, from which it is replayed, and the one before, by which a damaged state is told."""
+    keep_last: Whole = Field(default=3, ge=1)
+    """Newest checkpoints of a generation that are kept. Healing is quick with three: that of the last window, the one
+    that it began from, from which it is replayed, and the one before, by which a damaged state is told. With fewer,
+    replays begin further back."""
     keep_every_steps: Whole = Field(default=0, ge=0)
     """Checkpoints at multiples of this step are kept too; 0 keeps none for that reason."""
     probation_steps: Whole = Field(default=2, ge=0)

@@ -274,3 +274,8 @@ def test_a_jump_is_as_high_as_its_record_gets_by_the_last_bad_step(lab, spec) ->
         assert found is not None
         assert (found.step, found.factor) == (90, pytest.approx(factor))
     assert find_rate_jump(steps, 89, AS_PLANNED, spec, until_step=99) is None, "it came after the first bad step"
+
+
+def test_a_gradient_detector_that_is_turned_off_lets_rates_be_judged(lab, spec) -> None:
+    steps, plan = secretly(lab, lambda step: 1.0), RatePlan(optim=LEVEL, schedule=Schedule())
+    assert find_rate_jump(steps, 100, plan, spec.model_copy(update={"grad_norm_z": 1e6})) is None

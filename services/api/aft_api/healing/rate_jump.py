@@ -169,7 +169,7 @@ def _stride_factor(optim: OptimSpec, spec: DetectionSpec) -> float:
 
     Adam moves by m / sqrt(v): m takes up (1 - beta1) of a gradient, and v, slower, next to nothing of it.
     """
-    most = math.exp(spec.grad_norm_z * spec.grad_norm_floor)
+    most = math.exp(min(700.0, spec.grad_norm_z * spec.grad_norm_floor))  # a z that turns the detector off overflows
     return max(spec.stride_jump_factor, optim.beta1 + (1 - optim.beta1) * most)
 
 
