@@ -234,8 +234,8 @@ class DetectionSpec(Contract):
     """A learning rate this many times what spec and schedule plan, and what it was, has jumped."""
     stride_jump_factor: float = Field(default=4.0, gt=1)
     """Weights that move this many times as far as they did for the same planned rate, while the recorded rate keeps to
-    its plan, were moved by a rate that nobody recorded. Where `optim.beta1` is so low that a gradient within
-    `grad_norm_z` times `grad_norm_floor` moves them further, that is the factor."""
+    its plan, were moved by a rate that nobody recorded. Where a gradient within `grad_norm_z` times
+    `grad_norm_floor` moves them further, as with a low `optim.beta1`, that is the factor."""
     rate_jump_steps: Whole = Field(default=16, ge=1)
     """Steps before a jump that say what the rate was."""
 

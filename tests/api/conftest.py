@@ -115,9 +115,9 @@ def settings_for(data_dir: Path, database_url: str | None, worker_url: str, **ch
 
 
 @asynccontextmanager
-async def running_api(settings: Settings, worker: SimulatedWorker) -> AsyncIterator[Api]:
-    """The API with its lifespan, on a port of its own."""
-    app = create_app(settings)
+async def running_api(settings: Settings, worker: SimulatedWorker, **wiring: Any) -> AsyncIterator[Api]:
+    """The API with its lifespan, on a port of its own; `wiring` is more of what `create_app` takes."""
+    app = create_app(settings, **wiring)
     async with (
         serving(app, lifespan="on") as url,
         httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client,

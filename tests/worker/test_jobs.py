@@ -35,7 +35,9 @@ class ForgetfulStore(JobStore):
 class HeardRuns(Runs):
     """Tells when somebody has begun to be admitted."""
 
-    began = threading.Event()
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.began = threading.Event()
 
     def admit(self, run_id: str, fence_token: int) -> None:
         """Tells, and admits."""

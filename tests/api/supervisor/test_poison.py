@@ -5,20 +5,19 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
-from aft_api.app import create_app
 from aft_api.db.engine import Store
 from aft_api.db.tables import CommandRow, EventRow, RunRow
 from aft_api.runs.repository import get_run
 from aft_api.settings import Settings
 from aft_api.supervisor.fleet import CLAIM_EVERY_S
-from tests.api.conftest import Api, serving, settings_for
+from tests.api.conftest import Api, running_api, settings_for
 from tests.api.supervisor.test_fleet import lease_of
 from tests.api.supervisor.test_hostile_answers import UNSCORED
 from tests.simulated_worker import SimulatedWorker
@@ -31,12 +30,8 @@ NEWER = {"of_a_newer_version": True}
 async def unbroken_api(settings: Settings, worker: SimulatedWorker) -> AsyncIterator[Api]:
     """The API, which is not to break meanwhile."""
     breaks: list[BaseException] = []
-    app = create_app(settings, on_broken=breaks.append)
-    async with (
-        serving(app, lifespan="on") as url,
-        httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client,
-    ):
-        yield Api(app=app, worker=worker, client=client)
+    async with running_api(settings, worker, on_broken=breaks.append) as api:
+        yield api
     assert breaks == []
 
 
@@ -164,9 +159,9 @@ async def test_an_error_of_the_fleet_itself_still_ends_the_process(
         raise KeyError("claims")
 
     breaks: list[BaseException] = []
-    app = create_app(settings_for(tmp_path, None, worker_url), on_broken=breaks.append)
-    async with serving(app, lifespan="on"):
+    async with running_api(settings_for(tmp_path, None, worker_url), worker, on_broken=breaks.append):
         monkeypatch.setattr("aft_api.supervisor.fleet.claim_runs", wrong)
         async with asyncio.timeout(10):
             while not breaks:
                 await asyncio.sleep(0.02)
+        assert "claims" in "".join(format_exception(breaks[0]))

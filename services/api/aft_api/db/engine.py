@@ -46,6 +46,11 @@ STORE_REFUSALS = (
 """What a store raises that is there and will not have what it is given: it says the same each time."""
 
 
+def is_away(error: Exception) -> bool:
+    """Whether the store did not answer: what was asked may be asked again later."""
+    return isinstance(error, STORE_ERRORS) and not isinstance(error, STORE_REFUSALS)
+
+
 CONNECTION_LIMITS: dict[str, Any] = {
     "connect_timeout": 10,
     "tcp_user_timeout": 15_000,

@@ -112,7 +112,9 @@ def look_back(
     if not replayed or as_it_was is None:
         return conclusion
     before, now = incident.faults(as_it_was, replayed), incident.faults(older, replayed)
-    if bad := frozenset(step for step in now if _proves_itself(now[step]) or not _proves_itself(before.get(step))):
+    if bad := frozenset(
+        step for step in now if _proves_itself(now[step]) or not _proves_itself(before.get(step, frozenset()))
+    ):
         reason = f"Replayed from the checkpoint of step {base} it came back as well, at {_steps(bad)}."
         return replace(conclusion, reasons=(*conclusion.reasons, reason))
     came_out = "were numbers, if odd ones" if now else "came out clean"
@@ -215,9 +217,9 @@ def _proven(before: Faults, tried: Mapping[int, Trials], harms: Sequence[Harm]) 
     return frozenset().union(*by_themselves, *by_harm)
 
 
-def _proves_itself(kinds: frozenset[AnomalyKind] | None) -> bool:
+def _proves_itself(kinds: frozenset[AnomalyKind]) -> bool:
     """Whether no update at all was possible: harm enough."""
-    return kinds is not None and AnomalyKind.NON_FINITE in kinds
+    return AnomalyKind.NON_FINITE in kinds
 
 
 def _told(accused: Collection[str], tried: Mapping[int, Trials], without: Replay) -> list[str]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from aft_contracts import Anomaly, AnomalyKind, DiagnosisReport, Repair, RepairKind, RepairPolicy, Verdict
 
-REPAIR_SPAN_STEPS = 1000
-"""Steps over which `max_repairs_per_1000_steps` counts."""
+SPAN_STEPS = 1000
+"""Steps over which the policy's bounds per 1,000 steps count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,10 +265,10 @@ def _reached_caps(history: IncidentHistory, policy: RepairPolicy, course: Course
             f"{history.attempts} repairs of this incident were made; "
             f"max_attempts_per_incident is {policy.max_attempts_per_incident}."
         )
-    recent = sum(1 for step in history.repair_steps if step > course.step - REPAIR_SPAN_STEPS)
+    recent = sum(1 for step in history.repair_steps if step > course.step - SPAN_STEPS)
     if recent >= policy.max_repairs_per_1000_steps:
         reached.append(
-            f"{recent} repairs were made in the last {REPAIR_SPAN_STEPS} steps; "
+            f"{recent} repairs were made in the last {SPAN_STEPS} steps; "
             f"max_repairs_per_1000_steps is {policy.max_repairs_per_1000_steps}."
         )
     return reached

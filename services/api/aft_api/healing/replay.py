@@ -21,15 +21,12 @@ GROUP = "group:"
 """Prefix of a variant in which some of many suspects are left in; the round of the bisection and a number follow."""
 
 
-SPAN_STEPS = 1000
-"""Steps over which `max_replayed_steps_per_1000` counts."""
-
 FEWEST = 2
 """Replays that no budget takes away: as it was, and without the suspects."""
 
 
 def within_budget(policy: RepairPolicy, replayed_steps: int) -> RepairPolicy:
-    """The policy for one more incident where replays have trained so many of the last `SPAN_STEPS` steps again."""
+    """The policy for one more incident where replays have trained so many steps within the last `SPAN_STEPS`."""
     is_spent = replayed_steps >= policy.max_replayed_steps_per_1000
     return policy.model_copy(update={"max_replays": FEWEST} if is_spent else {})
 

@@ -38,8 +38,8 @@ async def announce(
 
     The run's row is locked: what is written of one run is numbered in the order in which it is committed.
 
-    Of the spec only `notify` is read, and one that cannot be is logged, so that the fact is written all the same: a run
-    may fail for the very reason that a newer version of aft does not know its spec.
+    Of the spec only `notify` is read, and one that cannot be, as of another version of aft, is logged: the fact is
+    written all the same.
     """
     run = await get_run(session, run_id, for_update=True)
     try:

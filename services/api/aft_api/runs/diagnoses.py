@@ -57,9 +57,7 @@ async def replayed_steps(session: AsyncSession, run_id: str, *, since_step: int)
     cost = func.sum(DiagnosisRow.report["replay_steps"].as_integer())
     return (
         await session.scalar(
-            select(func.coalesce(cost, 0)).where(
-                DiagnosisRow.run_id == run_id, DiagnosisRow.first_bad_step >= since_step
-            )
+            select(cost).where(DiagnosisRow.run_id == run_id, DiagnosisRow.first_bad_step >= since_step)
         )
         or 0
     )

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aft_api.artifacts import Artifacts
-from aft_api.db.engine import STORE_ERRORS, STORE_REFUSALS
+from aft_api.db.engine import STORE_ERRORS, is_away
 from aft_api.db.fence import LeaseLost
 from aft_api.db.tables import RunRow, WindowRow
 from aft_api.reviews.repository import get_review
@@ -121,7 +121,7 @@ class Driver:
                 await self._fail(failure.problem)
                 return
             except Exception as error:
-                if isinstance(error, STORE_ERRORS) and not isinstance(error, STORE_REFUSALS):
+                if is_away(error):
                     raise
                 tries += 1
                 log.exception("cycle_failed", run_id=self.run_id, attempt=tries)

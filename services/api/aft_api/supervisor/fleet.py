@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from aft_api.artifacts import Artifacts
-from aft_api.clock import Clock
-from aft_api.db.engine import STORE_ERRORS, STORE_REFUSALS, Store
+from aft_api.clock import Clock, loop_s
+from aft_api.db.engine import STORE_ERRORS, Store, is_away
 from aft_api.db.fence import LeaseLost, fenced
 from aft_api.runs.leases import claim_runs, release_all, release_lease, renew_leases
 from aft_api.runs.repository import get_run, note_run
@@ -40,10 +40,6 @@ CLAIM_SHARE = 0.1
 
 def _new_owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()
 
 
 @dataclass(kw_only=True)
@@ -128,7 +124,7 @@ class Fleet:
         limit = min(CLAIM_AT_ONCE, MOST_RUNS - len(self._drives))
         if limit <= 0:
             return False
-        until_s = _now_s() + self._valid_s
+        until_s = loop_s() + self._valid_s
         try:
             await self.watch.serve_queue()
             claimed = await claim_runs(self.store, self.owner, lease_s=self._valid_s, limit=limit)
@@ -155,7 +151,7 @@ class Fleet:
         except Stopped:
             log.info("drive_left", run_id=run_id)
         except Exception as error:
-            is_broken = not isinstance(error, STORE_ERRORS) or isinstance(error, STORE_REFUSALS)
+            is_broken = not is_away(error)
             if is_broken:
                 log.exception("drive_broke", run_id=run_id)  # nobody foresaw it, and it may be the same each time
                 await self._note_broken(run_id, token, error)
@@ -216,7 +212,7 @@ class Fleet:
         held = {run_id: drive.token for run_id, drive in self._drives.items()}
         if not held:
             return True
-        until_s = _now_s() + self._valid_s
+        until_s = loop_s() + self._valid_s
         renewal = asyncio.create_task(
             renew_leases(self.store, self.owner, held, lease_s=self._valid_s), name="renewal of leases"
         )
@@ -251,7 +247,7 @@ class Fleet:
 
     def _cut_off_expiring(self, *, within_s: float) -> None:
         for run_id, drive in self._drives.items():
-            if drive.until_s - _now_s() <= within_s:
+            if drive.until_s - loop_s() <= within_s:
                 self._cut_off(run_id, "lease_uncertain")
 
     def _cut_off(self, run_id: str, reason: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from aft_api.answers import JobSpec, Misfit, job_misfit, load_misfit
+from aft_api.clock import loop_s
 from aft_api.db.fence import LeaseLost
 from aft_api.runs.events import record
 from aft_api.runs.repository import get_run, note_run
@@ -34,10 +35,6 @@ TOLD_AFTER = 5
 """Times in a row that a worker is not ready, after which the run says so; it goes on waiting."""
 
 OnView = Callable[[JobView[Contract]], Awaitable[None]]
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()
 
 
 class JobFailed(Exception):
@@ -141,16 +138,16 @@ class _Silence:
     """How long a worker has shown nothing new of a job, whatever came between: the same again, or no answer."""
 
     ports: Ports
-    _since_s: float = field(default_factory=_now_s)
+    _since_s: float = field(default_factory=loop_s)
     _shown: object = None
 
     @property
     def is_too_long(self) -> bool:
-        return _now_s() - self._since_s >= self.ports.settings.job_silence_s
+        return loop_s() - self._since_s >= self.ports.settings.job_silence_s
 
     def breaks(self, shows: object = None) -> None:
         """There was something to hear: count from now."""
-        self._shown, self._since_s = shows, _now_s()
+        self._shown, self._since_s = shows, loop_s()
 
     def hear(self, shows: object, job: str, status: str) -> None:
         """The worker answers, and shows the job so.

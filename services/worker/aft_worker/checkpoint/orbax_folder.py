@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from aft_worker.durable import unfinished
+from aft_worker.durable import rename_durably, unfinished
 from aft_worker.train.state import TrainState
 
 _UNFINISHED = ("*.orbax-checkpoint-tmp*", "*.part")
@@ -32,7 +32,7 @@ class OrbaxFolder:
         draft = unfinished(place)  # another each time: threads of a save that failed may still write into theirs
         with _checkpointer() as checkpointer:
             checkpointer.save(draft, args=contents)
-        draft.rename(place)
+        rename_durably(draft, place)
 
     def read_record(self, *, generation: int, step: int) -> Any:
         """The record alone, without reading the state."""

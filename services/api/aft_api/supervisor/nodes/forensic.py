@@ -9,9 +9,9 @@ from langgraph.runtime import Runtime
 from aft_api.healing.diagnose import Conclusion, charges, combine, conclude, look_back, tried_groups, unreplayed, unseen
 from aft_api.healing.harm import FEWEST_IN_A_TRIAL, Harm, plan_trial, weigh
 from aft_api.healing.incident import Incident
+from aft_api.healing.planner import SPAN_STEPS
 from aft_api.healing.rate_jump import find_rate_jump
 from aft_api.healing.replay import (
-    SPAN_STEPS,
     base_of,
     clusters,
     plan_bisection,
