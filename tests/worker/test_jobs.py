@@ -97,7 +97,7 @@ def test_a_run_that_cannot_be_admitted_holds_up_no_other_runs_jobs(tmp_path: Pat
         fcntl.flock(frozen, fcntl.LOCK_EX)
         stuck = threading.Thread(target=jobs.put, args=(EVALUATIONS, "r:e", request()))
         stuck.start()
-        assert HeardRuns.began.wait(30)
+        assert cast("HeardRuns", jobs._runs).began.wait(30)
         assert jobs.put(EVALUATIONS, "s:e", request("s")).status is JobStatus.ACCEPTED
         assert stuck.is_alive()
     stuck.join(30)

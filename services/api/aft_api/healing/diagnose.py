@@ -112,9 +112,8 @@ def look_back(
     if not replayed or as_it_was is None:
         return conclusion
     before, now = incident.faults(as_it_was, replayed), incident.faults(older, replayed)
-    if bad := frozenset(
-        step for step in now if _proves_itself(now[step]) or not _proves_itself(before.get(step, frozenset()))
-    ):
+    impossible = frozenset(step for step, kinds in before.items() if _proves_itself(kinds))
+    if bad := frozenset(step for step, kinds in now.items() if step not in impossible or _proves_itself(kinds)):
         reason = f"Replayed from the checkpoint of step {base} it came back as well, at {_steps(bad)}."
         return replace(conclusion, reasons=(*conclusion.reasons, reason))
     came_out = "were numbers, if odd ones" if now else "came out clean"
