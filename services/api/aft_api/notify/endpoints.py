@@ -24,8 +24,10 @@ async def read_notifications(
 ) -> Notifications:
     """Messages, newest first, and the whole backlog."""
     async with store.reads() as session:
+        # Counted first: what is sent between the two is then told as sent, and not as pending beside a backlog of none.
+        backlog = await count_backlog(session, clock)
         found = await list_notifications(session, store, state=state, run_id=run_id, before=before, limit=limit)
-        return Notifications(notifications=tuple(found), backlog=await count_backlog(session, clock))
+        return Notifications(notifications=tuple(found), backlog=backlog)
 
 
 @router.post("/notifications/replay")
